@@ -1,0 +1,25 @@
+"""Eight fake devices, strict numerics, and the real-data folder when it is there."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+_FLAGS = os.environ.get("XLA_FLAGS", "")
+if "xla_force_host_platform_device_count" not in _FLAGS:
+    os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_force_host_platform_device_count=8".strip()
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """The folder of small real corpora that lies beside the project."""
+    default = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("XLINGUAL_DATA_DIR", default))
+    if not (folder / "languages.tsv").is_file():
+        pytest.skip(f"the real-data folder {folder} is absent; set XLINGUAL_DATA_DIR to use one")
+    return folder

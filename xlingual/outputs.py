@@ -1,0 +1,81 @@
+"""What models, losses and evaluators return: frozen structs that cross package borders."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.struct
+
+from xlingual.types import Array
+
+
+@flax.struct.dataclass
+class ModelOutputs:
+    """Everything one forward pass computes.
+
+    Attributes:
+      logits: [batch, length, vocab] float32, unnormalised.
+      hidden: final states by stack, e.g. `{"encoder": [batch, length, embed]}`.
+      heads: outputs of extra heads by name; empty for plain models.
+    """
+
+    logits: Array
+    hidden: Mapping[str, Array] = flax.struct.field(default_factory=dict)
+    heads: Mapping[str, Array] = flax.struct.field(default_factory=dict)
+
+
+@flax.struct.dataclass
+class Metric:
+    """A weighted sum; `total / weight` is the mean, and metrics merge by addition.
+
+    Attributes:
+      total: [] or [num_tasks] float32, sum of value * weight.
+      weight: like `total`, float32, sum of weights.
+    """
+
+    total: Array
+    weight: Array
+
+    def __add__(self, other: "Metric") -> "Metric":
+        return Metric(total=self.total + other.total, weight=self.weight + other.weight)
+
+
+@flax.struct.dataclass
+class LossTerm:
+    """One loss before its normalizer and weight are applied.
+
+    Attributes:
+      total: [] float32, sum over the units of the loss (tokens, pairs, ...).
+      metrics: name -> scalar `Metric`.
+      token_metrics: name -> `Metric` whose fields are [batch, length] float32, one value a target
+        token (value * weight, weight); the train step sums them per task.
+    """
+
+    total: Array
+    metrics: Mapping[str, Metric] = flax.struct.field(default_factory=dict)
+    token_metrics: Mapping[str, Metric] = flax.struct.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One decoded example, for people to read."""
+
+    task: str
+    source: str
+    target: str
+    prediction: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What an evaluator found at one step.
+
+    Attributes:
+      scalars: name -> number, written with the step's other metrics.
+      results: merged into `MODEL_DIR/results.json` (JSON types only).
+      samples: decoded examples to show.
+    """
+
+    scalars: Mapping[str, float]
+    results: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    samples: Sequence[Sample] = ()
