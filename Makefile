@@ -1,0 +1,47 @@
+# Two commands matter: `make train` and `make test`. Both set up `.venv` when it is missing.
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+MODEL_DIR ?= runs/toy
+GIN_FILE ?= gin/experiments/toy.gin
+TEST_WORKERS ?= 2
+STAMP := $(VENV)/.installed
+
+.PHONY: train test lint format types smoke oracle clean
+
+train: $(STAMP)
+	$(BIN)/xlingual train --gin_file=$(GIN_FILE) --gin.MODEL_DIR=$(MODEL_DIR)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell xlingual tasks tests gin docs README.md
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/mypy xlingual
+
+smoke: $(STAMP)
+	$(BIN)/xlingual train --gin_file=gin/runs/smoke.gin --gin.MODEL_DIR=runs/smoke
+
+# The tests against PyTorch run only where it is installed; this installs it.
+oracle: $(STAMP)
+	$(BIN)/pip install --quiet "torch<=2.13.0"
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+
+$(STAMP): setup.py
+	@test -n "$(PYTHON)" || { echo "xlingual needs Python 3.11 or 3.12 on the PATH"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[seqio,dev]"
+	$(BIN)/xlingual doctor
+	@touch $(STAMP)

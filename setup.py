@@ -1,0 +1,72 @@
+"""Package metadata; tool settings live in pyproject.toml."""
+
+import pathlib
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+GIN_PACKAGES = {
+    ".".join(["xlingual.configs", *folder.relative_to(ROOT).parts]): folder.relative_to(
+        ROOT
+    ).as_posix()
+    for folder in [ROOT / "gin", *sorted((ROOT / "gin").rglob("*"))]
+    if folder.is_dir()
+}
+"""The gin files travel as data folders of `xlingual.configs`; `gin/` itself is no package."""
+
+setuptools.setup(
+    name="xlingual",
+    version="0.1.0",
+    description="Cross-lingual pre-training of encoder-decoders and decoders on TPU pods.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.13",
+    packages=[
+        *setuptools.find_packages(include=["xlingual", "xlingual.*", "tasks", "tasks.*"]),
+        *GIN_PACKAGES,
+    ],
+    package_dir=GIN_PACKAGES,
+    package_data={"": ["*.gin", "*.tsv", "*.json", "*.txt", "*.model"]},
+    include_package_data=False,
+    install_requires=[
+        "absl-py>=2.1",
+        "flax>=0.12.8,<0.13",
+        "gin-config>=0.5,<0.6",
+        "jax>=0.10.2,<0.13",
+        "numpy>=2.0",
+        "optax>=0.2.8,<0.3",
+        "orbax-checkpoint>=0.12.8,<0.13",
+        "psutil>=5.9",
+        "rich>=13.7",
+        "sacrebleu>=2.5",
+        "sentencepiece>=0.2",
+        "tensorboardX>=2.6",
+    ],
+    extras_require={
+        "seqio": [
+            "seqio>=0.0.20,<0.1",
+            "t5>=0.9.4,<0.10",
+            "tensorflow-datasets>=4.9.10,<5",
+        ],
+        "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+        "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
+        "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],
+        "oracle": ["torch>=2.6,<=2.13.0", "transformers>=4.50"],
+        "dev": [
+            "codespell>=2.3",
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pre-commit>=3.7",
+            "pytest>=8.2",
+            "pytest-xdist>=3.6",
+            "ruff>=0.6",
+        ],
+    },
+    entry_points={"console_scripts": ["xlingual = xlingual.cli.main:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+    ],
+)

@@ -1,0 +1,33 @@
+"""The gin options that verbs share: `--gin_file`, `--gin.NAME=value`, `--gin_search_paths`."""
+
+import argparse
+
+from xlingual import config
+
+
+def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the gin options; `--gin.NAME=value` is collected by `xlingual.cli.main`."""
+    parser.add_argument(
+        "--gin_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="gin file, e.g. gin/experiments/toy.gin; may be repeated, later files win",
+    )
+    parser.add_argument(
+        "--gin_search_paths",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="further folder under which gin files are looked up; may be repeated",
+    )
+    parser.set_defaults(gin_overrides=[])
+
+
+def parse_gin(args: argparse.Namespace) -> None:
+    """Parses the gin files and overrides of `args`.
+
+    Raises:
+      ConfigError: as `config.parse`.
+    """
+    config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths)
