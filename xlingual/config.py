@@ -52,12 +52,13 @@ def parse(
         gin.add_config_file_search_path(path)
     bindings = [f"{name} = {_as_gin(value)}" for name, value in overrides]
     try:
-        gin.parse_config_files_and_bindings(list(gin_files), bindings)
+        gin.parse_config_files_and_bindings(list(gin_files), bindings, finalize_config=False)
     except OSError as error:
         raise ConfigError(f"gin file not found: {error}") from error
     except (SyntaxError, ValueError, ImportError, AttributeError, NameError, TypeError) as error:
         raise ConfigError(f"gin: {_first_line(error)}") from error
     _check_macros([name for name, _ in overrides])
+    gin.finalize()
 
 
 def operative_config() -> str:

@@ -46,10 +46,26 @@ THIRD_PARTY = {
 }
 """What a package may import directly, beyond the standard library and numpy."""
 
-WITHOUT_TENSORFLOW = (
-    "types outputs errors config partitioning losses optimizers reporting layers models decoding "
-    "checkpointing training data.base data.iterator cli.main cli.train cli.doctor"
-).split()
+WITHOUT_TENSORFLOW = [
+    "types",
+    "outputs",
+    "errors",
+    "config",
+    "partitioning",
+    "losses",
+    "optimizers",
+    "reporting",
+    "layers",
+    "models",
+    "decoding",
+    "checkpointing",
+    "training",
+    "data.base",
+    "data.iterator",
+    "cli.main",
+    "cli.train",
+    "cli.doctor",
+]
 
 
 def _modules():

@@ -19,10 +19,25 @@ from rich.table import Table
 
 HELP = "print versions, devices and memory; fail when installed libraries are mixed up"
 EXAMPLE = "xlingual doctor"
-PACKAGES = (
-    "xlingual jax jaxlib flax optax orbax-checkpoint gin-config numpy sentencepiece sacrebleu "
-    "tensorboardX seqio t5 tensorflow tensorflow-datasets protobuf libtpu"
-).split()
+PACKAGES = [
+    "xlingual",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "gin-config",
+    "numpy",
+    "sentencepiece",
+    "sacrebleu",
+    "tensorboardX",
+    "seqio",
+    "t5",
+    "tensorflow",
+    "tensorflow-datasets",
+    "protobuf",
+    "libtpu",
+]
 RELEASES = {"seqio": "seqio-nightly", "tensorflow-datasets": "tfds-nightly"}
 
 

@@ -1,0 +1,87 @@
+"""The console script: verbs are found, help shows an example, bad input exits with 2."""
+
+import base64
+import hashlib
+
+import pytest
+
+from xlingual.cli import doctor, main
+from xlingual.errors import ConfigError
+
+
+def test_every_verb_has_help_with_an_example(capsys):
+    names = main.verbs()
+    assert {"train", "inspect", "doctor"} <= set(names)
+    assert main.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for name in names:
+        assert name in overview
+        with pytest.raises(SystemExit) as stop:
+            main.main([name, "--help"])
+        assert stop.value.code == 0
+        assert f"xlingual {name}" in capsys.readouterr().out.split("example:")[1]
+
+
+def test_an_unknown_verb_is_refused(capsys):
+    assert main.main(["trane"]) == 2
+    assert "unknown verb 'trane'" in capsys.readouterr().err
+
+
+def test_unknown_options_are_refused(capsys):
+    for argv in (["train", "--gin_fil=x"], ["doctor", "--gin.A=3"]):
+        with pytest.raises(SystemExit) as stop:
+            main.main(argv)
+        assert stop.value.code == 2
+        assert "unrecognised arguments" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_without_a_traceback(capsys):
+    assert main.main(["train", "--gin_file=nowhere.gin"]) == 2
+    error = capsys.readouterr().err
+    assert "xlingual train: error:" in error and "nowhere.gin" in error
+    assert "Traceback" not in error and error.count("\n") == 1
+    assert main.main(["train"]) == 2
+    assert "--gin_file" in capsys.readouterr().err
+
+
+def test_gins_call_trail_is_cut_from_the_message():
+    error = ConfigError("bad x\n  In call to configurable 'y' (<class 'z'>)")
+    assert main._message(error) == "bad x"
+
+
+def test_doctor_passes_here_and_prints_versions(capsys):
+    assert main.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "jax" in out and "no problems found" in out
+
+
+class _Distribution:
+    version = "1.0"
+
+    def __init__(self, root, files):
+        self.root, self.files = root, files
+
+    def locate_file(self, path):
+        return self.root / str(path)
+
+
+class _File(str):
+    suffix = ".py"
+
+    class hash:
+        mode = "sha256"
+        value = base64.urlsafe_b64encode(hashlib.sha256(b"release").digest()).decode().rstrip("=")
+
+
+def test_doctor_finds_files_that_a_nightly_overwrote(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_bytes(b"release")
+    monkeypatch.setattr(
+        doctor.importlib.metadata,
+        "distribution",
+        lambda name: _Distribution(tmp_path, [_File("a.py")]),
+    )
+    assert doctor.mixed_release("seqio") == []
+    (tmp_path / "a.py").write_bytes(b"nightly")
+    (problem,) = doctor.mixed_release("seqio")
+    assert "seqio-nightly" in problem
+    assert "pip install --force-reinstall --no-deps seqio==1.0" in problem
