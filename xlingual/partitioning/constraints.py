@@ -1,0 +1,52 @@
+"""Sharding hints inside a traced computation."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+
+import jax
+
+from xlingual.partitioning.axes import check_logical_axes
+from xlingual.partitioning.rules import Rules, mesh_spec
+from xlingual.types import Array
+
+_RULES: contextvars.ContextVar[Rules | None] = contextvars.ContextVar("rules", default=None)
+
+
+def constrain(x: Array, axes: Sequence[str | None]) -> Array:
+    """Returns `x`, with the hint to the compiler that it is cut along its logical axes.
+
+    Values never change. Outside `Partitioner.activate()` this is the identity, but names and rank
+    are checked all the same, so a misspelt axis fails on one device too.
+
+    Args:
+      x: any array, any dtype.
+      axes: logical axis of each dimension of `x`; None for one that is never cut.
+
+    Returns:
+      An array equal to `x`.
+
+    Raises:
+      ValueError: the number of axes is not the rank of `x`, or an axis is unknown.
+    """
+    if len(axes) != x.ndim:
+        raise ValueError(f"axes {tuple(axes)} name {len(axes)} dimensions; x has shape {x.shape}")
+    check_logical_axes(axes)
+    rules = _RULES.get()
+    if rules is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, mesh_spec(axes, rules))
+
+
+@contextlib.contextmanager
+def use_rules(rules: Rules) -> Iterator[None]:
+    """Makes `constrain` follow `rules`; the mesh is set by the caller (`Partitioner.activate`).
+
+    A function that was already traced by `jax.jit` keeps the rules of that time;
+    `Partitioner.jit` traces anew, so use it for whatever calls `constrain`.
+    """
+    token = _RULES.set(rules)
+    try:
+        yield
+    finally:
+        _RULES.reset(token)
