@@ -1,0 +1,276 @@
+"""From task features to model features, with per-token weights and task ids that survive packing.
+
+Both converters are SeqIO feature converters and accept its task features `inputs` and `targets`,
+plus two optional ones that SeqIO does not know: `targets_weights` (a class for each target token)
+and `task_id` (a scalar). Whether packed or not, they give every feature that the models read.
+
+References:
+  Roberts et al., 2022, Scaling Up Models and Data with t5x and seqio, arXiv:2203.17189 (feature
+  converters). Raffel et al., 2020, arXiv:1910.10683, section 3.2.1 (prefix language models).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import seqio
+import tensorflow as tf
+
+from xlingual.data import packing
+from xlingual.errors import ConfigError
+
+TARGET_WEIGHT_OF_CLASS = (0.0, 1.0, 0.5)
+"""Loss weight of each class in `targets_weights`."""
+
+_INT = seqio.FeatureConverter.FeatureSpec(dtype=tf.int32)
+_FLOAT = seqio.FeatureConverter.FeatureSpec(dtype=tf.float32)
+_DECODER_FEATURES = {
+    "decoder_input_tokens": _INT,
+    "decoder_target_tokens": _INT,
+    "decoder_loss_weights": _FLOAT,
+    "decoder_segment_ids": _INT,
+    "decoder_positions": _INT,
+    "decoder_task_ids": _INT,
+}
+_ENCODER_FEATURES = {
+    "encoder_input_tokens": _INT,
+    "encoder_segment_ids": _INT,
+    "encoder_positions": _INT,
+}
+
+
+class EncDecFeatureConverter(seqio.EncDecFeatureConverter):
+    """Converter for encoder-decoder models.
+
+    Example, packed, with lengths inputs 8 and targets 6, task ids 1 and 2::
+
+        inputs 7 8 1 -> targets 3 9 1, weights 1 0 1      inputs 5 1 -> targets 4 1
+
+        encoder_input_tokens   7 8 1 5 1 0 0 0    decoder_target_tokens  3 9 1 4 1 0
+        encoder_segment_ids    1 1 1 2 2 0 0 0    decoder_input_tokens   0 3 9 0 4 0
+        encoder_positions      0 1 2 0 1 0 0 0    decoder_loss_weights   1 0 1 1 1 0
+                                                  decoder_segment_ids    1 1 1 2 2 0
+                                                  decoder_positions      0 1 2 0 1 0
+                                                  decoder_task_ids       1 1 1 2 2 0
+    """
+
+    MODEL_FEATURES: ClassVar = {**_ENCODER_FEATURES, **_DECODER_FEATURES}
+    PACKING_FEATURE_DTYPES: ClassVar[Mapping[str, tf.DType]] = {}
+
+    def __init__(self, *, pack: bool = True, group_size: int = 512):
+        """Makes the converter.
+
+        Args:
+          pack: several examples a row; else one.
+          group_size: examples packed together; larger fills better and holds more in memory.
+        """
+        super().__init__(pack=pack, apply_length_check=False)
+        self._group_size = _checked_group_size(pack, group_size)
+
+    def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+        """Returns the row length of each model feature."""
+        inputs, targets = task_feature_lengths["inputs"], task_feature_lengths["targets"]
+        return {
+            name: inputs if name in _ENCODER_FEATURES else targets for name in self.MODEL_FEATURES
+        }
+
+    def _convert_features(
+        self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
+    ) -> tf.data.Dataset:
+        lengths = dict(task_feature_lengths)
+
+        def convert(group: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            example = _Examples.from_group(group, lengths)
+            limits = (lengths["inputs"], lengths["targets"])
+            counts = tf.stack([example.num_inputs, example.num_targets], axis=1)
+            arrangement = _arrange(counts, limits, self.pack)
+            example = example.reorder(arrangement.order)
+            encoder = packing.lay_out(arrangement, example.num_inputs, limits[0])
+            decoder = packing.lay_out(arrangement, example.num_targets, limits[1])
+            targets = _flatten(example.targets, example.num_targets)
+            weights = _flatten(example.weights, example.num_targets)
+            return {
+                "encoder_input_tokens": encoder.pad(_flatten(example.inputs, example.num_inputs)),
+                "encoder_segment_ids": encoder.per_example(arrangement.segments),
+                "encoder_positions": encoder.pad(encoder.positions),
+                **_decoder_features(decoder, arrangement, targets, weights, example.task_ids),
+            }
+
+        return _in_groups(ds, convert, self._group_size)
+
+
+class DecoderFeatureConverter(seqio.PrefixLMFeatureConverter):
+    """Converter for decoder-only models: `inputs` and `targets` become one sequence.
+
+    Rows are as long as both lengths together. Tasks without `inputs` emit them empty.
+    `decoder_causal_attention` is 1 where attention may be bidirectional: the inputs plus one
+    position, because decoder inputs are shifted by one. (The name is SeqIO's.)
+
+    Example, packed, row length 12, `5 6 1 -> 7 8 1` and `9 1 -> 10 1`::
+
+        decoder_target_tokens     5 6 1 7 8 1 9 1 10 1 0 0
+        decoder_input_tokens      0 5 6 1 7 8 0 9 1 10 0 0
+        decoder_loss_weights      0 0 0 1 1 1 0 0 1 1 0 0
+        decoder_segment_ids       1 1 1 1 1 1 2 2 2 2 0 0
+        decoder_positions         0 1 2 3 4 5 0 1 2 3 0 0
+        decoder_causal_attention  1 1 1 1 0 0 1 1 1 0 0 0
+    """
+
+    MODEL_FEATURES: ClassVar = {**_DECODER_FEATURES, "decoder_causal_attention": _INT}
+    PACKING_FEATURE_DTYPES: ClassVar[Mapping[str, tf.DType]] = {}
+
+    def __init__(self, *, pack: bool = True, loss_on_inputs: bool = False, group_size: int = 512):
+        """Makes the converter.
+
+        Args:
+          pack: several examples a row; else one.
+          loss_on_inputs: weight 1 on input tokens too.
+          group_size: examples packed together; larger fills better and holds more in memory.
+        """
+        super().__init__(
+            loss_on_targets_only=not loss_on_inputs, pack=pack, apply_length_check=False
+        )
+        self._loss_on_inputs = loss_on_inputs
+        self._group_size = _checked_group_size(pack, group_size)
+
+    def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+        """Returns the row length, the same for each model feature."""
+        length = sum(task_feature_lengths.values())
+        return dict.fromkeys(self.MODEL_FEATURES, length)
+
+    def _convert_features(
+        self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
+    ) -> tf.data.Dataset:
+        lengths = dict(task_feature_lengths)
+        limit = sum(lengths.values())
+
+        def convert(group: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            example = _Examples.from_group(group, {"inputs": limit, "targets": limit})
+            counts = example.num_inputs + example.num_targets
+            arrangement = _arrange(counts[:, None], (limit,), self.pack)
+            example = example.reorder(arrangement.order)
+            rows = packing.lay_out(arrangement, example.num_inputs + example.num_targets, limit)
+            tokens = _join(example.inputs, example.targets, example)
+            on_inputs = tf.fill(tf.shape(example.inputs), int(self._loss_on_inputs))
+            weights = _join(on_inputs, example.weights, example)
+            bidirectional = rows.positions <= tf.gather(example.num_inputs, rows.examples)
+            return {
+                **_decoder_features(rows, arrangement, tokens, weights, example.task_ids),
+                "decoder_causal_attention": rows.pad(tf.cast(bidirectional, tf.int32)),
+            }
+
+        return _in_groups(ds, convert, self._group_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Examples:
+    """A group of examples.
+
+    Attributes:
+      inputs: [examples, longest] int32, zeros behind; likewise `targets` and `weights`.
+      num_inputs: [examples] int32, tokens; likewise `num_targets`.
+      task_ids: [examples] int32.
+    """
+
+    inputs: tf.Tensor
+    targets: tf.Tensor
+    weights: tf.Tensor
+    num_inputs: tf.Tensor
+    num_targets: tf.Tensor
+    task_ids: tf.Tensor
+
+    @classmethod
+    def from_group(cls, group: Mapping[str, tf.Tensor], limits: Mapping[str, int]) -> "_Examples":
+        num_inputs, num_targets, task_ids = tf.unstack(group["header"], axis=1)
+        checks = [
+            tf.debugging.assert_less_equal(
+                tf.reduce_max(count),
+                limits[name],
+                message=f"an example has more {name} tokens than its row may hold ({limits[name]})",
+            )
+            for name, count in (("inputs", num_inputs), ("targets", num_targets))
+        ]
+        with tf.control_dependencies(checks):
+            num_inputs = tf.identity(num_inputs)
+        return cls(
+            inputs=group["inputs"],
+            targets=group["targets"],
+            weights=group["targets_weights"],
+            num_inputs=num_inputs,
+            num_targets=num_targets,
+            task_ids=task_ids,
+        )
+
+    def reorder(self, order: tf.Tensor) -> "_Examples":
+        return _Examples(
+            **{
+                field.name: tf.gather(getattr(self, field.name), order)
+                for field in dataclasses.fields(self)
+            }
+        )
+
+
+def _checked_group_size(pack: bool, group_size: int) -> int:
+    if group_size < 1:
+        raise ConfigError(f"group_size is {group_size}, expected at least 1")
+    return group_size if pack else min(group_size, 64)
+
+
+def _arrange(counts: tf.Tensor, limits: Sequence[int], pack: bool) -> packing.Arrangement:
+    if pack:
+        return packing.arrange_packed(counts, limits)
+    return packing.arrange_single(tf.shape(counts)[0])
+
+
+def _in_groups(
+    ds: tf.data.Dataset, convert: Callable[..., dict[str, tf.Tensor]], group_size: int
+) -> tf.data.Dataset:
+    """Returns the rows that `convert` makes of groups of examples."""
+    ds = ds.map(_with_header, num_parallel_calls=tf.data.AUTOTUNE)
+    ds = ds.padded_batch(group_size)
+    return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+
+
+def _with_header(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Fills in missing optional features, and notes lengths before padding hides them."""
+    inputs, targets = example["inputs"], example["targets"]
+    weights = example.get("targets_weights", tf.ones_like(targets))
+    tf.debugging.assert_equal(
+        tf.size(weights), tf.size(targets), message="targets_weights and targets differ in length"
+    )
+    task_id = tf.cast(example.get("task_id", 1), tf.int32)
+    return {
+        "inputs": inputs,
+        "targets": targets,
+        "targets_weights": weights,
+        "header": tf.stack([tf.size(inputs), tf.size(targets), task_id]),
+    }
+
+
+def _flatten(padded: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Returns [tokens]: the first `counts[i]` entries of each row, one after the other."""
+    return tf.RaggedTensor.from_tensor(padded, lengths=counts).flat_values
+
+
+def _join(inputs: tf.Tensor, targets: tf.Tensor, example: _Examples) -> tf.Tensor:
+    """Returns [tokens]: the inputs of each example followed by its targets."""
+    left = tf.RaggedTensor.from_tensor(inputs, lengths=example.num_inputs)
+    right = tf.RaggedTensor.from_tensor(targets, lengths=example.num_targets)
+    return tf.concat([left, right], axis=1).flat_values
+
+
+def _decoder_features(
+    rows: packing.Rows,
+    arrangement: packing.Arrangement,
+    tokens: tf.Tensor,
+    weights: tf.Tensor,
+    task_ids: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    return {
+        "decoder_input_tokens": rows.shift(tokens),
+        "decoder_target_tokens": rows.pad(tokens),
+        "decoder_loss_weights": rows.pad(tf.gather(TARGET_WEIGHT_OF_CLASS, weights)),
+        "decoder_segment_ids": rows.per_example(arrangement.segments),
+        "decoder_positions": rows.pad(rows.positions),
+        "decoder_task_ids": rows.per_example(task_ids),
+    }
