@@ -1,0 +1,45 @@
+"""Root mean square layer normalisation.
+
+References:
+  Zhang & Sennrich, 2019, "Root Mean Square Layer Normalization", arXiv:1910.07467; the form of
+  Raffel et al., 2020, arXiv:1910.10683 (no bias, no mean).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from xlingual.types import Array
+
+
+class RMSNorm(nn.Module):
+    """Scales vectors to root mean square 1, then by a learned factor per dimension.
+
+    Attributes:
+      dtype: dtype of the result; the computation is float32.
+      epsilon: added to the mean square.
+    """
+
+    dtype: jnp.dtype
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Returns the normalised vectors.
+
+        Args:
+          x: [batch, length, embed] float32 or bfloat16.
+
+        Returns:
+          [batch, length, embed] `dtype`.
+        """
+        scale = self.param(
+            "scale",
+            nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
+            (x.shape[-1],),
+            jnp.float32,
+        )
+        x = x.astype(jnp.float32)
+        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+        normed = x * jax.lax.rsqrt(mean_square + self.epsilon)
+        return (normed * scale[None, None, :]).astype(self.dtype)

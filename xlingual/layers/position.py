@@ -1,0 +1,76 @@
+"""Learned relative position bias.
+
+References:
+  Raffel et al., 2020, arXiv:1910.10683, section 2.1; one table a layer as in umT5: Chung et al.,
+  2023, "UniMax: Fairer and more Effective Language Sampling", arXiv:2304.09151.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from xlingual.layers.functional import relative_position_bucket, toeplitz
+from xlingual.types import Array
+
+
+class RelativePositionBias(nn.Module):
+    """One learned number per head and bucket of distance.
+
+    Attributes:
+      num_heads: number of attention heads.
+      num_buckets: number of buckets.
+      max_distance: distances from here on share a bucket, in tokens.
+      bidirectional: whether keys after the query have buckets of their own.
+    """
+
+    num_heads: int
+    num_buckets: int
+    max_distance: int
+    bidirectional: bool
+
+    def setup(self) -> None:
+        """Makes the table: uniform, variance 1 / mean of fan-in and fan-out."""
+        init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+        self.rel_embedding = self.param(
+            "rel_embedding",
+            nn.with_logical_partitioning(init, ("heads", "relpos_buckets")),
+            (self.num_heads, self.num_buckets),
+            jnp.float32,
+        )
+
+    def __call__(self, num_queries: int, num_keys: int) -> Array:
+        """Returns the bias of a whole sequence, from array offsets.
+
+        Offsets equal distances within a packed example, and pairs across examples are masked.
+
+        Args:
+          num_queries: number of queries.
+          num_keys: number of keys; key k and query q are `k - q` apart.
+
+        Returns:
+          [1, heads, num_queries, num_keys] float32.
+        """
+        buckets = self._bucket(np.arange(1 - num_queries, num_keys))
+        return toeplitz(self.rel_embedding[:, buckets], num_queries=num_queries, num_keys=num_keys)[
+            None
+        ]
+
+    def at(self, relative_position: Array) -> Array:
+        """Returns the bias at given distances, for decoding one token a row.
+
+        Args:
+          relative_position: [batch, k] int32, key position minus query position.
+
+        Returns:
+          [batch, heads, 1, k] float32.
+        """
+        bias = self.rel_embedding[:, self._bucket(relative_position)]
+        return jnp.transpose(bias, (1, 0, 2))[:, :, None, :]
+
+    def _bucket(self, relative_position: np.ndarray | Array) -> Array:
+        return relative_position_bucket(
+            relative_position,
+            bidirectional=self.bidirectional,
+            num_buckets=self.num_buckets,
+            max_distance=self.max_distance,
+        )

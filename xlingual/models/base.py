@@ -1,0 +1,121 @@
+"""What the train step, the evaluators and the decoders ask of a model."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from xlingual.errors import ConfigError
+from xlingual.outputs import ModelOutputs
+from xlingual.types import Array, Batch, PRNGKey, PyTree
+
+
+class Model(Protocol):
+    """A model as a value: it holds sizes, never parameters.
+
+    `params` are plain arrays; `init` alone returns them boxed with their logical axes
+    (`partitioning.specs.split_boxes` takes the boxes off).
+    """
+
+    @property
+    def family(self) -> str:
+        """Short name for files and results, e.g. `encoder_decoder`; code never branches on it."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of logits of a position; ids of a batch must lie below."""
+
+    @property
+    def requires_features(self) -> tuple[str, ...]:
+        """Names of the batch features that `apply` reads."""
+
+    def init(self, key: PRNGKey, batch: Mapping[str, Array | jax.ShapeDtypeStruct]) -> PyTree:
+        """Returns new parameters in float32, boxed with their logical axes.
+
+        Args:
+          key: PRNG key.
+          batch: arrays or their shapes; values are not read, so it runs under `jax.eval_shape`.
+
+        Returns:
+          A nested dict of boxed arrays.
+
+        Raises:
+          ConfigError: the batch lacks a required feature.
+        """
+
+    def apply(
+        self, params: PyTree, batch: Batch, *, dropout_key: PRNGKey | None = None
+    ) -> ModelOutputs:
+        """Returns the logits of every target position.
+
+        Args:
+          params: unboxed parameters.
+          batch: features, each [batch, length].
+          dropout_key: PRNG key of this step's dropout; None turns dropout off.
+
+        Returns:
+          `logits` [batch, length, vocab] float32 and the last states of each stack in `hidden`.
+        """
+
+    def start_decoding(self, params: PyTree, batch: Batch, *, max_length: int) -> tuple[Array, Any]:
+        """Reads the source or the prompt once, and returns scores of the first new token.
+
+        Args:
+          params: unboxed parameters.
+          batch: decoding features of the family.
+          max_length: number of tokens that will be written at most; static.
+
+        Returns:
+          logits [batch, vocab] float32, and a cache: an opaque tree of arrays.
+        """
+
+    def decode_step(self, params: PyTree, cache: Any, tokens: Array) -> tuple[Array, Any]:
+        """Appends one token a row and returns scores of the next.
+
+        Args:
+          params: unboxed parameters.
+          cache: from `start_decoding` or the last step; every array with a batch has it where
+            `start_decoding` put it, so rows can be gathered.
+          tokens: [batch] int32.
+
+        Returns:
+          logits [batch, vocab] float32, and the cache of the next step.
+        """
+
+
+def blank_features(
+    batch: Mapping[str, Array | jax.ShapeDtypeStruct], names: tuple[str, ...]
+) -> dict[str, Array]:
+    """Returns zeros in the shapes of the named features, to build parameters from.
+
+    Args:
+      batch: arrays or their shapes.
+      names: features that a model reads.
+
+    Returns:
+      name -> zeros of the same shape and dtype.
+
+    Raises:
+      ConfigError: a feature is missing.
+    """
+    check_features(batch, names)
+    return {name: jnp.zeros(batch[name].shape, batch[name].dtype) for name in names}
+
+
+def check_features(batch: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """Checks that a batch has what a model reads.
+
+    Args:
+      batch: name -> feature.
+      names: features that must be there.
+
+    Raises:
+      ConfigError: a feature is missing.
+    """
+    missing = [name for name in names if name not in batch]
+    if missing:
+        raise ConfigError(
+            f"batch lacks {', '.join(missing)}; found {', '.join(sorted(batch)) or 'no features'}: "
+            "the feature converter must be the one of the model family"
+        )

@@ -1,0 +1,174 @@
+"""One layer of a stack: pre-norm attention and feed-forward around a residual stream.
+
+References:
+  Raffel et al., 2020, arXiv:1910.10683, section 2.1, in the T5.1.1 form (gated feed-forward).
+"""
+
+import flax.linen as nn
+import flax.struct
+
+from xlingual.layers.attention import Attention, KeyValues
+from xlingual.layers.dropout import Dropout
+from xlingual.layers.mlp import GatedMlp
+from xlingual.layers.normalization import RMSNorm
+from xlingual.layers.position import RelativePositionBias
+from xlingual.models.config import TransformerConfig
+from xlingual.partitioning.constraints import constrain
+from xlingual.types import Array
+
+_STREAM = ("batch", "length", "embed")
+
+
+@flax.struct.dataclass
+class BlockContext:
+    """What all layers of a stack read and none changes.
+
+    Attributes:
+      bias: [batch or 1, heads or 1, q, k] float32, mask bias plus the shared position bias.
+      encoded: [batch, k, embed], states to attend to; None without cross-attention and once its
+        keys and values are cached.
+      encoded_bias: [batch, 1, q or 1, k] float32, mask bias of cross-attention; None without.
+      relative_position: [batch, k] int32, key minus query position of the one query of a row when
+        decoding; None when offsets in the arrays are the distances.
+    """
+
+    bias: Array
+    encoded: Array | None = None
+    encoded_bias: Array | None = None
+    relative_position: Array | None = None
+
+
+@flax.struct.dataclass
+class BlockCache:
+    """Keys and values that a layer has seen.
+
+    Attributes:
+      past: of the tokens so far, [batch, slots, heads, d_kv].
+      encoded: of the encoder states; None without cross-attention and before they are computed.
+    """
+
+    past: KeyValues
+    encoded: KeyValues | None = None
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention, then feed-forward."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x: Array, context: BlockContext, cache: None = None) -> tuple[Array, None]:
+        """Returns the next residual stream.
+
+        Args:
+          x: [batch, length, embed] activations.
+          context: bias of the stack.
+          cache: always None; an encoder keeps nothing.
+
+        Returns:
+          [batch, length, embed] activations, and None.
+        """
+        bias = add_layer_bias(self.config, x, context, bidirectional=True)
+        y = make_norm(self.config, "pre_attention_layer_norm")(x)
+        y, _ = make_attention(self.config, "attention")(y, bias, source=y)
+        x = constrain(x + Dropout(self.config.dropout_rate)(y), _STREAM)
+        return apply_mlp(self.config, x), None
+
+
+class DecoderBlock(nn.Module):
+    """Causal self-attention, cross-attention when there are encoder states, feed-forward."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Array, context: BlockContext, cache: BlockCache | None = None
+    ) -> tuple[Array, BlockCache | None]:
+        """Returns the next residual stream, and what decoding must remember.
+
+        Args:
+          x: [batch, length, embed] activations.
+          context: bias of the stack, encoder states.
+          cache: None in training; while decoding, what earlier tokens left (no slots at first).
+
+        Returns:
+          [batch, length, embed] activations; and None, or the keys and values of these tokens
+          (and of the encoder states).
+        """
+        config = self.config
+        bias = add_layer_bias(config, x, context, bidirectional=False)
+        y = make_norm(config, "pre_self_attention_layer_norm")(x)
+        past = None if cache is None else cache.past
+        y, new = make_attention(config, "self_attention")(y, bias, source=y, past=past)
+        x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
+        encoded = None
+        if context.encoded_bias is not None:
+            source = context.encoded if context.encoded is not None else cache.encoded
+            y = make_norm(config, "pre_cross_attention_layer_norm")(x)
+            y, encoded = make_attention(config, "encoder_decoder_attention")(
+                y, context.encoded_bias, source=source
+            )
+            x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
+        if cache is None:
+            return apply_mlp(config, x), None
+        kept = BlockCache(past=new, encoded=None if context.encoded is None else encoded)
+        return apply_mlp(config, x), kept
+
+
+def add_layer_bias(
+    config: TransformerConfig, x: Array, context: BlockContext, *, bidirectional: bool
+) -> Array:
+    """Returns the bias of self-attention, with the layer's own positions where it has them.
+
+    Args:
+      config: sizes and switches.
+      x: [batch, q, embed], for its length alone.
+      context: bias of the stack.
+      bidirectional: whether keys after the query have buckets of their own.
+
+    Returns:
+      [batch or 1, heads or 1, q, k] float32.
+    """
+    if not config.per_layer_relpos:
+        return context.bias
+    table = make_relpos_bias(config, bidirectional=bidirectional, name="relpos_bias")
+    return context.bias + position_bias(table, context, x.shape[1])
+
+
+def position_bias(table: RelativePositionBias, context: BlockContext, length: int) -> Array:
+    """Returns the bias of a sequence, or of one decoded token a row, [.., heads, q, k] float32."""
+    if context.relative_position is None:
+        return table(length, length)
+    return table.at(context.relative_position)
+
+
+def make_relpos_bias(
+    config: TransformerConfig, *, bidirectional: bool, name: str | None = None
+) -> RelativePositionBias:
+    """Returns the relative position table of a stack or layer."""
+    return RelativePositionBias(
+        num_heads=config.num_heads,
+        num_buckets=config.num_relpos_buckets,
+        max_distance=config.max_relpos_distance,
+        bidirectional=bidirectional,
+        name=name,
+    )
+
+
+def make_attention(config: TransformerConfig, name: str) -> Attention:
+    """Returns an attention layer of the configured size."""
+    return Attention(
+        config.num_heads, config.d_kv, config.dropout_rate, config.activation_dtype, name=name
+    )
+
+
+def make_norm(config: TransformerConfig, name: str | None = None) -> RMSNorm:
+    """Returns a normalisation layer of the configured dtype."""
+    return RMSNorm(config.activation_dtype, name=name)
+
+
+def apply_mlp(config: TransformerConfig, x: Array) -> Array:
+    """Returns the residual stream after the normalised feed-forward layer."""
+    y = make_norm(config, "pre_mlp_layer_norm")(x)
+    y = GatedMlp(config.d_ff, config.dropout_rate, config.activation_dtype, name="mlp")(y)
+    return constrain(x + Dropout(config.dropout_rate)(y), _STREAM)

@@ -1,0 +1,130 @@
+"""The key-value cache of decoding: what a model remembers of the tokens so far.
+
+All rows write into the same slot at a step, so an update is one slice; a row's prompt may be
+shorter than its slots, so every slot carries its position in the row, or -1 when it is empty.
+
+References:
+  Shazeer, 2019, "Fast Transformer Decoding: One Write-Head is All You Need", arXiv:1911.02150,
+  section 2.4 (incremental attention).
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from xlingual.layers.attention import KeyValues
+from xlingual.layers.functional import mask_to_bias
+from xlingual.models.blocks import BlockCache, BlockContext
+from xlingual.models.config import TransformerConfig
+from xlingual.partitioning.constraints import constrain
+from xlingual.types import Array
+
+_SLOTS = ("layers", "batch", "length", "heads", "kv")
+
+
+@flax.struct.dataclass
+class DecodingCache:
+    """Keys and values of all layers, and where they belong.
+
+    Attributes:
+      layers: [layers, batch, slots, heads, d_kv] for tokens, [layers, batch, k, heads, d_kv] for
+        encoder states (None in a decoder-only model), dtype of the activations.
+      slot_positions: [batch, slots] int32, position of the slot's token in its row; -1 = empty.
+      next_slot: [] int32, the slot that the next token takes.
+      next_position: [batch] int32, its position in each row.
+      encoded_bias: [batch, 1, 1, k] float32, mask bias of cross-attention, or None.
+    """
+
+    layers: BlockCache
+    slot_positions: Array
+    next_slot: Array
+    next_position: Array
+    encoded_bias: Array | None = None
+
+
+def empty_layers(config: TransformerConfig, batch_size: int) -> BlockCache:
+    """Returns a cache without slots, which makes a stack hand out its keys and values.
+
+    Args:
+      config: sizes.
+      batch_size: number of rows.
+
+    Returns:
+      Arrays of [layers, batch, 0, heads, d_kv].
+    """
+    shape = (config.num_decoder_layers, batch_size, 0, config.num_heads, config.d_kv)
+    empty = jnp.zeros(shape, config.activation_dtype)
+    return BlockCache(past=KeyValues(keys=empty, values=empty))
+
+
+def start_cache(
+    entries: BlockCache, lengths: Array, *, num_free: int, encoded_bias: Array | None = None
+) -> DecodingCache:
+    """Returns a cache that holds a first pass over prompts and has room for more.
+
+    Args:
+      entries: keys and values of the first pass, [layers, batch, prompt, heads, d_kv].
+      lengths: [batch] int32, tokens of each row in that pass; the rest is padding.
+      num_free: slots to add behind.
+      encoded_bias: [batch, 1, 1, k] float32, or None.
+
+    Returns:
+      The cache before the first `append`.
+    """
+    room = ((0, 0), (0, 0), (0, num_free), (0, 0), (0, 0))
+    past = jax.tree.map(lambda leaf: constrain(jnp.pad(leaf, room), _SLOTS), entries.past)
+    prompt = entries.past.keys.shape[2]
+    slots = jnp.arange(prompt + num_free, dtype=jnp.int32)[None, :]
+    return DecodingCache(
+        layers=entries.replace(past=past),
+        slot_positions=jnp.where(slots < lengths[:, None], slots, -1),
+        next_slot=jnp.int32(prompt),
+        next_position=lengths,
+        encoded_bias=encoded_bias,
+    )
+
+
+def step_context(cache: DecodingCache) -> BlockContext:
+    """Returns what the layers need to attend from one new token a row to all before and itself.
+
+    Args:
+      cache: the cache before the token is appended.
+
+    Returns:
+      A context whose bias is the mask alone, [batch, 1, 1, slots + 1].
+    """
+    now = cache.next_position[:, None]
+    positions = jnp.concatenate([cache.slot_positions, now], axis=1)
+    return BlockContext(
+        bias=mask_to_bias(positions >= 0)[:, None, None, :],
+        encoded_bias=cache.encoded_bias,
+        relative_position=positions - now,
+    )
+
+
+def append(cache: DecodingCache, entries: BlockCache) -> DecodingCache:
+    """Returns the cache with one more token a row.
+
+    Args:
+      cache: the cache before.
+      entries: keys and values of the token, [layers, batch, 1, heads, d_kv].
+
+    Returns:
+      The cache after; there must have been a free slot.
+    """
+    slot = cache.next_slot
+    past = jax.tree.map(
+        lambda old, new: constrain(
+            jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2), _SLOTS
+        ),
+        cache.layers.past,
+        entries.past,
+    )
+    return cache.replace(
+        layers=cache.layers.replace(past=past),
+        slot_positions=jax.lax.dynamic_update_slice_in_dim(
+            cache.slot_positions, cache.next_position[:, None], slot, axis=1
+        ),
+        next_slot=slot + 1,
+        next_position=cache.next_position + 1,
+    )

@@ -1,0 +1,97 @@
+"""Sizes and switches of a transformer: one dataclass for both families.
+
+References:
+  Raffel et al., 2020, arXiv:1910.10683 (T5); Xue et al., 2021, "mT5: A massively multilingual
+  pre-trained text-to-text transformer", arXiv:2010.11934, table 1.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from xlingual.errors import ConfigError
+
+DTYPES = ("bfloat16", "float32")
+REMAT_POLICIES = ("none", "minimal", "full")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Sizes and switches; parameters are float32 whatever `dtype` says.
+
+    Attributes:
+      vocab_size: rows of the embedding, a multiple of 128 not below the tokenizer's size.
+      d_model: width of the residual stream.
+      d_ff: inner width of the feed-forward layers.
+      d_kv: size of an attention head.
+      num_heads: attention heads of a layer.
+      num_encoder_layers: layers of the encoder; unused by a decoder-only model.
+      num_decoder_layers: layers of the decoder.
+      dropout_rate: probability of dropping a feature, in [0, 1).
+      dtype: dtype of activations, `bfloat16` or `float32`.
+      logits_via_embedding: ties the output layer to the embedding.
+      per_layer_relpos: one table of relative positions a layer (umT5), not one a stack.
+      prefix_attention: a decoder-only model attends both ways within the prefix of an example.
+      num_relpos_buckets: buckets of relative distance, even.
+      max_relpos_distance: distances from here on share a bucket, in tokens.
+      scan_layers: stacks the layers of a model in one scan; parameters gain the axis `layers`.
+      remat: what a layer saves for its gradient: all (`none`), the products with weights
+        (`minimal`), or only its input (`full`).
+
+    Raises:
+      ConfigError: a size below 1, an unknown name, or a rate outside [0, 1).
+    """
+
+    vocab_size: int
+    d_model: int
+    d_ff: int
+    d_kv: int
+    num_heads: int
+    num_encoder_layers: int
+    num_decoder_layers: int
+    dropout_rate: float = 0.0
+    dtype: str = "bfloat16"
+    logits_via_embedding: bool = False
+    per_layer_relpos: bool = False
+    prefix_attention: bool = False
+    num_relpos_buckets: int = 32
+    max_relpos_distance: int = 128
+    scan_layers: bool = True
+    remat: str = "none"
+
+    def __post_init__(self) -> None:
+        """Checks every field once, before anything is built."""
+        sizes = ("vocab_size", "d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers")
+        for name in sizes:
+            _check_integer(name, getattr(self, name), minimum=1)
+        _check_integer("num_encoder_layers", self.num_encoder_layers, minimum=0)
+        _check_integer("num_relpos_buckets", self.num_relpos_buckets, minimum=4)
+        if self.num_relpos_buckets % 4:
+            raise ConfigError(
+                f"num_relpos_buckets={self.num_relpos_buckets}; expected a multiple of 4"
+            )
+        # The logarithmic buckets start at num_buckets / 2 (causal): they need room behind it.
+        _check_integer(
+            "max_relpos_distance",
+            self.max_relpos_distance,
+            minimum=self.num_relpos_buckets // 2 + 1,
+        )
+        if not 0.0 <= self.dropout_rate < 1.0:
+            raise ConfigError(f"dropout_rate={self.dropout_rate}; expected a value in [0, 1)")
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("remat", self.remat, REMAT_POLICIES)
+
+    @property
+    def activation_dtype(self) -> jnp.dtype:
+        """The dtype of activations."""
+        return jnp.dtype(self.dtype)
+
+
+def _check_integer(name: str, value: int, *, minimum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ConfigError(f"{name}={value!r}; expected an integer of at least {minimum}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r}; expected one of {', '.join(choices)}")

@@ -1,0 +1,160 @@
+"""The decoder-only model: the T5 decoder without cross-attention.
+
+References:
+  Raffel et al., 2020, arXiv:1910.10683, section 3.2.1 (language model and prefix LM).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from xlingual.layers.embedding import TokenEmbedder
+from xlingual.layers.functional import causal_mask, mask_to_bias, prefix_mask, segment_mask
+from xlingual.models.base import blank_features, check_features
+from xlingual.models.blocks import BlockContext
+from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
+from xlingual.models.config import TransformerConfig
+from xlingual.models.transformer import Decoder
+from xlingual.outputs import ModelOutputs
+from xlingual.types import Array, Batch, PRNGKey, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderOnly:
+    """One causal stack reads the inputs and predicts the targets.
+
+    Attributes:
+      config: sizes and switches; `prefix_attention` lets inputs see each other both ways.
+    """
+
+    config: TransformerConfig
+
+    family = "decoder_only"
+
+    @property
+    def requires_features(self) -> tuple[str, ...]:
+        """Names of the batch features that `apply` reads."""
+        names = ("decoder_input_tokens", "decoder_segment_ids")
+        return (*names, "decoder_causal_attention") if self.config.prefix_attention else names
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of logits of a position."""
+        return self.config.vocab_size
+
+    def init(self, key: PRNGKey, batch: Mapping[str, Array | jax.ShapeDtypeStruct]) -> PyTree:
+        """Returns new float32 parameters, boxed with their logical axes (see `models.base`)."""
+        blank = blank_features(batch, self.requires_features)
+        return DecoderOnlyNetwork(self.config).init({"params": key}, blank)["params"]
+
+    def apply(
+        self, params: PyTree, batch: Batch, *, dropout_key: PRNGKey | None = None
+    ) -> ModelOutputs:
+        """Returns the outputs of one teacher-forced pass.
+
+        Args:
+          params: unboxed parameters.
+          batch: `requires_features`, each [batch, length] int32; segment ids are 0 on padding,
+            `decoder_causal_attention` is 1 on the bidirectional prefix of each example.
+          dropout_key: PRNG key of this step's dropout; None turns dropout off.
+
+        Returns:
+          `logits` [batch, length, vocab] float32; `hidden` has `decoder`.
+
+        Raises:
+          ConfigError: a feature is missing.
+        """
+        check_features(batch, self.requires_features)
+        rngs = None if dropout_key is None else {"dropout": dropout_key}
+        return DecoderOnlyNetwork(self.config).apply({"params": params}, batch, rngs=rngs)
+
+    def start_decoding(
+        self, params: PyTree, batch: Batch, *, max_length: int
+    ) -> tuple[Array, DecodingCache]:
+        """Reads the prompts in one pass.
+
+        Args:
+          params: unboxed parameters.
+          batch: `decoder_prefix_tokens` [batch, length] int32, the start token 0, the prompt and
+            its EOS, right padded with 0; `decoder_prefix_lengths` [batch] int32, tokens of each
+            row with the start token counted.
+          max_length: number of tokens that `decode_step` may append; static.
+
+        Returns:
+          logits [batch, vocab] float32 of the first new token, and the cache.
+
+        Raises:
+          ConfigError: a feature is missing.
+        """
+        check_features(batch, ("decoder_prefix_tokens", "decoder_prefix_lengths"))
+        return DecoderOnlyNetwork(self.config).apply(
+            {"params": params},
+            batch["decoder_prefix_tokens"],
+            batch["decoder_prefix_lengths"],
+            max_length,
+            method=DecoderOnlyNetwork.start,
+        )
+
+    def decode_step(
+        self, params: PyTree, cache: DecodingCache, tokens: Array
+    ) -> tuple[Array, DecodingCache]:
+        """Appends `tokens` [batch] int32; returns logits [batch, vocab] float32 and the cache."""
+        return DecoderOnlyNetwork(self.config).apply(
+            {"params": params}, cache, tokens, method=DecoderOnlyNetwork.step
+        )
+
+
+class DecoderOnlyNetwork(nn.Module):
+    """The parameters of a decoder-only model and the three ways to run them."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        """Makes the embedding and the stack."""
+        config = self.config
+        self.token_embedder = TokenEmbedder(
+            config.vocab_size, config.d_model, config.activation_dtype
+        )
+        self.decoder = Decoder(config)
+
+    def __call__(self, batch: Batch) -> ModelOutputs:
+        """Returns the outputs of one teacher-forced pass over `requires_features`."""
+        segment_ids = batch["decoder_segment_ids"]
+        context = self._context(segment_ids, batch.get("decoder_causal_attention"))
+        hidden, _ = self.decoder(self.token_embedder(batch["decoder_input_tokens"]), context)
+        return ModelOutputs(logits=self._logits(hidden), hidden={"decoder": hidden})
+
+    def start(self, tokens: Array, lengths: Array, max_length: int) -> tuple[Array, DecodingCache]:
+        """Returns the logits after each prompt, [batch, vocab] float32, and the cache."""
+        batch_size, width = tokens.shape
+        inside = jnp.arange(width, dtype=jnp.int32)[None, :] < lengths[:, None]
+        in_prompt = inside.astype(jnp.int32)
+        hidden, entries = self.decoder(
+            self.token_embedder(tokens),
+            self._context(in_prompt, in_prompt),
+            empty_layers(self.config, batch_size),
+        )
+        last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)
+        return self._logits(last)[:, 0], start_cache(entries, lengths, num_free=max_length)
+
+    def step(self, cache: DecodingCache, tokens: Array) -> tuple[Array, DecodingCache]:
+        """Returns the logits after `tokens` [batch] int32, and the cache with them."""
+        embedded = self.token_embedder(tokens[:, None])
+        hidden, entries = self.decoder(embedded, step_context(cache), cache.layers)
+        return self._logits(hidden)[:, 0], append(cache, entries)
+
+    def _context(self, segment_ids: Array, in_prefix: Array | None) -> BlockContext:
+        """Returns the mask of a row: causal, or both ways where `in_prefix` is 1 if switched on."""
+        allowed = causal_mask(segment_ids.shape[1])
+        if self.config.prefix_attention:
+            allowed = allowed | prefix_mask(in_prefix)
+        return BlockContext(bias=mask_to_bias(allowed & segment_mask(segment_ids, segment_ids)))
+
+    def _logits(self, hidden: Array) -> Array:
+        """Returns tied or untied logits, [batch, length, vocab] float32."""
+        if self.config.logits_via_embedding:
+            return self.token_embedder.attend(hidden)
+        return self.decoder.logits(hidden)

@@ -1,0 +1,186 @@
+"""The T5.1.1 / mT5 encoder-decoder.
+
+References:
+  Raffel et al., 2020, arXiv:1910.10683; Xue et al., 2021, arXiv:2010.11934.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from xlingual.errors import ConfigError
+from xlingual.layers.embedding import TokenEmbedder
+from xlingual.layers.functional import causal_mask, mask_to_bias, segment_mask
+from xlingual.models.base import blank_features, check_features
+from xlingual.models.blocks import BlockCache, BlockContext
+from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
+from xlingual.models.config import TransformerConfig
+from xlingual.models.transformer import Decoder, Encoder
+from xlingual.outputs import ModelOutputs
+from xlingual.types import Array, Batch, PRNGKey, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderDecoder:
+    """An encoder reads the inputs, a decoder with cross-attention predicts the targets.
+
+    Attributes:
+      config: sizes and switches.
+
+    Raises:
+      ConfigError: a switch that this family does not have.
+    """
+
+    config: TransformerConfig
+
+    family = "encoder_decoder"
+    requires_features = (
+        "encoder_input_tokens",
+        "encoder_segment_ids",
+        "decoder_input_tokens",
+        "decoder_segment_ids",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the switches of the family."""
+        if self.config.num_encoder_layers < 1:
+            raise ConfigError("num_encoder_layers=0; an encoder-decoder needs at least 1")
+        if self.config.prefix_attention:
+            raise ConfigError("prefix_attention=True; expected False: only decoder-only models")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of logits of a position."""
+        return self.config.vocab_size
+
+    def init(self, key: PRNGKey, batch: Mapping[str, Array | jax.ShapeDtypeStruct]) -> PyTree:
+        """Returns new float32 parameters, boxed with their logical axes (see `models.base`)."""
+        blank = blank_features(batch, self.requires_features)
+        return EncoderDecoderNetwork(self.config).init({"params": key}, blank)["params"]
+
+    def apply(
+        self, params: PyTree, batch: Batch, *, dropout_key: PRNGKey | None = None
+    ) -> ModelOutputs:
+        """Returns the outputs of one teacher-forced pass.
+
+        Args:
+          params: unboxed parameters.
+          batch: `requires_features`, each [batch, length] int32; segment ids are 0 on padding.
+          dropout_key: PRNG key of this step's dropout; None turns dropout off.
+
+        Returns:
+          `logits` [batch, targets_length, vocab] float32; `hidden` has `encoder` and `decoder`.
+
+        Raises:
+          ConfigError: a feature is missing.
+        """
+        check_features(batch, self.requires_features)
+        rngs = None if dropout_key is None else {"dropout": dropout_key}
+        return EncoderDecoderNetwork(self.config).apply({"params": params}, batch, rngs=rngs)
+
+    def start_decoding(
+        self, params: PyTree, batch: Batch, *, max_length: int
+    ) -> tuple[Array, DecodingCache]:
+        """Runs the encoder once and feeds the start token.
+
+        Args:
+          params: unboxed parameters.
+          batch: `encoder_input_tokens` [batch, length] int32, right padded with 0, EOS included.
+          max_length: number of tokens that `decode_step` may append; static.
+
+        Returns:
+          logits [batch, vocab] float32 of the first token, and the cache.
+
+        Raises:
+          ConfigError: the feature is missing.
+        """
+        check_features(batch, ("encoder_input_tokens",))
+        return EncoderDecoderNetwork(self.config).apply(
+            {"params": params},
+            batch["encoder_input_tokens"],
+            max_length,
+            method=EncoderDecoderNetwork.start,
+        )
+
+    def decode_step(
+        self, params: PyTree, cache: DecodingCache, tokens: Array
+    ) -> tuple[Array, DecodingCache]:
+        """Appends `tokens` [batch] int32; returns logits [batch, vocab] float32 and the cache."""
+        return EncoderDecoderNetwork(self.config).apply(
+            {"params": params}, cache, tokens, method=EncoderDecoderNetwork.step
+        )
+
+
+class EncoderDecoderNetwork(nn.Module):
+    """The parameters of an encoder-decoder and the three ways to run them."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        """Makes the shared embedding and the two stacks."""
+        config = self.config
+        self.token_embedder = TokenEmbedder(
+            config.vocab_size, config.d_model, config.activation_dtype
+        )
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    def __call__(self, batch: Batch) -> ModelOutputs:
+        """Returns the outputs of one teacher-forced pass over `requires_features`."""
+        source, target = batch["encoder_segment_ids"], batch["decoder_segment_ids"]
+        encoded = self._encode(batch["encoder_input_tokens"], source)
+        mask = segment_mask(target, target) & causal_mask(target.shape[1])
+        context = BlockContext(
+            bias=mask_to_bias(mask),
+            encoded=encoded,
+            encoded_bias=mask_to_bias(segment_mask(target, source)),
+        )
+        embedded = self.token_embedder(batch["decoder_input_tokens"])
+        hidden, _ = self.decoder(embedded, context)
+        return ModelOutputs(
+            logits=self._logits(hidden), hidden={"encoder": encoded, "decoder": hidden}
+        )
+
+    def start(self, tokens: Array, max_length: int) -> tuple[Array, DecodingCache]:
+        """Returns the first logits, [batch, vocab] float32, and a cache with the start token."""
+        batch_size = tokens.shape[0]
+        source = (tokens > 0).astype(jnp.int32)
+        target = jnp.ones((batch_size, 1), jnp.int32)
+        encoded_bias = mask_to_bias(segment_mask(target, source))
+        context = BlockContext(
+            bias=mask_to_bias(segment_mask(target, target)),
+            encoded=self._encode(tokens, source),
+            encoded_bias=encoded_bias,
+        )
+        logits, entries = self._decode(
+            jnp.zeros((batch_size,), jnp.int32), context, empty_layers(self.config, batch_size)
+        )
+        lengths = jnp.ones((batch_size,), jnp.int32)
+        cache = start_cache(entries, lengths, num_free=max_length, encoded_bias=encoded_bias)
+        return logits, cache
+
+    def step(self, cache: DecodingCache, tokens: Array) -> tuple[Array, DecodingCache]:
+        """Returns the logits after `tokens` [batch] int32, and the cache with them."""
+        logits, entries = self._decode(tokens, step_context(cache), cache.layers)
+        return logits, append(cache, entries)
+
+    def _encode(self, tokens: Array, segment_ids: Array) -> Array:
+        """Returns encoder states, [batch, length, embed]."""
+        mask = segment_mask(segment_ids, segment_ids)
+        return self.encoder(self.token_embedder(tokens), BlockContext(bias=mask_to_bias(mask)))
+
+    def _decode(
+        self, tokens: Array, context: BlockContext, layers: BlockCache
+    ) -> tuple[Array, BlockCache]:
+        """Returns the logits of one token a row, [batch, vocab], and its cache entries."""
+        hidden, entries = self.decoder(self.token_embedder(tokens[:, None]), context, layers)
+        return self._logits(hidden)[:, 0], entries
+
+    def _logits(self, hidden: Array) -> Array:
+        """Returns tied or untied logits, [batch, length, vocab] float32."""
+        if self.config.logits_via_embedding:
+            return self.token_embedder.attend(hidden)
+        return self.decoder.logits(hidden)

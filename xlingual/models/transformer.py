@@ -1,0 +1,90 @@
+"""The two stacks that both families are built from: encoder and decoder."""
+
+import flax.linen as nn
+
+from xlingual.layers.dropout import Dropout
+from xlingual.layers.linear import LogitsDense
+from xlingual.models.blocks import (
+    BlockCache,
+    BlockContext,
+    DecoderBlock,
+    EncoderBlock,
+    make_norm,
+    make_relpos_bias,
+    position_bias,
+)
+from xlingual.models.config import TransformerConfig
+from xlingual.models.stack import make_layers, run_layers
+from xlingual.partitioning.constraints import constrain
+from xlingual.types import Array
+
+
+class Encoder(nn.Module):
+    """Bidirectional layers, one table of relative positions, a final norm."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        config = self.config
+        if not config.per_layer_relpos:
+            self.relpos_bias = make_relpos_bias(config, bidirectional=True)
+        self.layers = make_layers(EncoderBlock, config, config.num_encoder_layers)
+        self.encoder_norm = make_norm(config)
+        self.dropout = Dropout(config.dropout_rate)
+
+    def __call__(self, x: Array, context: BlockContext) -> Array:
+        """Returns the states of the source.
+
+        Args:
+          x: [batch, length, embed] embedded tokens.
+          context: `bias` holds the mask bias alone.
+
+        Returns:
+          [batch, length, embed] activations.
+        """
+        if not self.config.per_layer_relpos:
+            table = position_bias(self.relpos_bias, context, x.shape[1])
+            context = context.replace(bias=context.bias + table)
+        x, _ = run_layers(self.layers, self.dropout(x), context)
+        return self.dropout(self.encoder_norm(x))
+
+
+class Decoder(nn.Module):
+    """Causal layers, with cross-attention when `context` has encoder states, and logits."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        """Makes the layers and, when untied, the output layer."""
+        config = self.config
+        if not config.per_layer_relpos:
+            self.relpos_bias = make_relpos_bias(config, bidirectional=False)
+        self.layers = make_layers(DecoderBlock, config, config.num_decoder_layers)
+        self.decoder_norm = make_norm(config)
+        self.dropout = Dropout(config.dropout_rate)
+        if not config.logits_via_embedding:
+            self.logits_dense = LogitsDense(config.vocab_size, config.activation_dtype)
+
+    def __call__(
+        self, x: Array, context: BlockContext, cache: BlockCache | None = None
+    ) -> tuple[Array, BlockCache | None]:
+        """Returns the states of the target, and what decoding must remember.
+
+        Args:
+          x: [batch, length, embed] embedded tokens.
+          context: `bias` holds the mask bias alone.
+          cache: None in training, else the cache of all layers, `layers` in front.
+
+        Returns:
+          [batch, length, embed] activations; and None, or the new cache entries.
+        """
+        if not self.config.per_layer_relpos:
+            table = position_bias(self.relpos_bias, context, x.shape[1])
+            context = context.replace(bias=context.bias + table)
+        x, entries = run_layers(self.layers, self.dropout(x), context, cache)
+        return self.dropout(self.decoder_norm(x)), entries
+
+    def logits(self, hidden: Array) -> Array:
+        """Returns the untied logits of states, [batch, length, vocab] float32."""
+        return constrain(self.logits_dense(hidden), ("batch", "length", "vocab"))
