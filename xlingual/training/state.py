@@ -1,0 +1,116 @@
+"""The train state: a plain pytree, made sharded so that no device ever holds it whole."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import PartitionSpec
+
+from xlingual.models.base import Model
+from xlingual.optimizers.factory import Optimizer
+from xlingual.partitioning.partitioner import Partitioner
+from xlingual.partitioning.specs import split_boxes
+from xlingual.training import rng
+from xlingual.types import Array, PyTree
+
+BatchSpec = Mapping[str, jax.ShapeDtypeStruct]
+"""Name -> global shape and dtype of a batch feature."""
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that an update changes.
+
+    Attributes:
+      step: [] int32, updates done.
+      params: parameters, float32.
+      opt_state: state of the optimizer.
+      extra: arrays that must live between steps and get no gradient (a momentum encoder, a queue
+        of negatives), by name; empty for plain models.
+    """
+
+    step: Array
+    params: PyTree
+    opt_state: PyTree
+    extra: dict[str, PyTree] = flax.struct.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StateLayout:
+    """What a train state looks like, known before any array exists.
+
+    Attributes:
+      shapes: a `TrainState` of `jax.ShapeDtypeStruct` that carry their shardings.
+      shardings: a `TrainState` of `jax.sharding.NamedSharding`.
+      transformation: the optimizer's update rule.
+    """
+
+    shapes: TrainState
+    shardings: TrainState
+    transformation: optax.GradientTransformation
+
+
+def plan_state(
+    model: Model, optimizer: Optimizer, partitioner: Partitioner, spec: BatchSpec
+) -> StateLayout:
+    """Returns the layout of the train state; nothing is computed on a device.
+
+    Args:
+      model: the model.
+      optimizer: the optimizer.
+      partitioner: mesh and rules that cut the state.
+      spec: name -> shape and dtype of a batch feature.
+
+    Raises:
+      ConfigError: a dimension of a large array does not divide over the mesh.
+    """
+    boxed = jax.eval_shape(lambda: model.init(rng.key(0, "parameters"), spec))
+    params, param_axes = split_boxes(boxed)
+    transformation = optimizer.make(param_axes)
+    shapes = TrainState(
+        step=jax.ShapeDtypeStruct((), jnp.int32),
+        params=params,
+        opt_state=jax.eval_shape(transformation.init, params),
+    )
+    axes = TrainState(
+        step=PartitionSpec(),  # type: ignore[arg-type]
+        params=param_axes,
+        opt_state=optimizer.state_axes(params, param_axes),
+    )
+    shardings = partitioner.shardings(axes, shapes)
+    shapes = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
+    return StateLayout(shapes=shapes, shardings=shardings, transformation=transformation)
+
+
+def make_state(
+    model: Model, layout: StateLayout, partitioner: Partitioner, spec: BatchSpec, seed: int
+) -> TrainState:
+    """Returns a fresh train state, every array made where it will live.
+
+    The parameters depend on the seed alone, not on the mesh.
+
+    Args:
+      model: the model.
+      layout: from `plan_state` of the same model, partitioner and spec.
+      partitioner: mesh and rules.
+      spec: name -> shape and dtype of a batch feature.
+      seed: the seed of the run.
+    """
+
+    def initialise() -> TrainState:
+        params, _ = split_boxes(model.init(rng.key(seed, "parameters"), spec))
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=layout.transformation.init(params),
+        )
+
+    return partitioner.jit(initialise, out_shardings=layout.shardings)()
+

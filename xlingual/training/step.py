@@ -1,0 +1,193 @@
+"""One update and one evaluation: pure functions that know neither the model family nor the losses.
+
+Metrics come from the step itself: sums and weights on the device, per task by the task id that
+every target token carries (`decoder_task_ids`), so that nothing is computed twice and nothing is
+lost to packing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from xlingual.losses.base import Loss, compute_normalizers, total_loss
+from xlingual.models.base import Model
+from xlingual.outputs import LossTerm, Metric
+from xlingual.training import rng
+from xlingual.training.microbatch import accumulate
+from xlingual.training.state import StateLayout, TrainState
+from xlingual.types import Array, Batch, PRNGKey, PyTree
+
+REQUIRED_FEATURES = (
+    "decoder_task_ids",
+    "decoder_loss_weights",
+    "decoder_segment_ids",
+    "decoder_positions",
+)
+"""Batch features that the metrics read."""
+
+
+@flax.struct.dataclass
+class Sums:
+    """What adds up over microbatches and steps.
+
+    Attributes:
+      losses: `LOSS/METRIC` -> scalar `Metric`.
+      tasks: `LOSS/METRIC` -> `Metric` of [num_tasks + 1] float32, by task id; 0 is padding.
+      examples: [num_tasks + 1] float32, examples that begin in the batch.
+      targets: [num_tasks + 1] float32, sum of the loss weights.
+      tokens: stack (`encoder`, `decoder`) -> [] int32, positions that are not padding.
+    """
+
+    losses: Mapping[str, Metric]
+    tasks: Mapping[str, Metric]
+    examples: Array
+    targets: Array
+    tokens: Mapping[str, Array]
+
+
+@flax.struct.dataclass
+class StepMetrics:
+    """What a train step tells the host.
+
+    Attributes:
+      scalars: name -> [] float32: `loss` (the weighted sum that was minimised), `grad_norm`
+        (before any clip), `param_norm` (after the update), `update_norm`, `learning_rate`.
+      sums: see `Sums`.
+    """
+
+    scalars: Mapping[str, Array]
+    sums: Sums
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+EvalStep = Callable[[PyTree, Batch], Sums]
+
+
+def make_train_step(
+    *,
+    model: Model,
+    losses: Mapping[str, Loss],
+    layout: StateLayout,
+    learning_rate: Callable[[Array], Array],
+    num_tasks: int,
+    num_microbatches: int = 1,
+    seed: int = 0,
+) -> TrainStep:
+    """Returns the function of one update, to be jitted with the state donated.
+
+    The loss is `sum over i of weight_i(step) * total_i / normalizer_i`, where normalizers are
+    those of the whole batch whatever `num_microbatches` is.
+
+    Args:
+      model: the model.
+      losses: loss name -> loss.
+      layout: shardings of the state and the update rule.
+      learning_rate: the schedule, for the log only.
+      num_tasks: number of tasks of the data source.
+      num_microbatches: parts of a batch that are computed one after the other.
+      seed: seed of the run; dropout depends on it, on the step and on the microbatch.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        normalizers = compute_normalizers(losses, batch)
+        dropout_key = rng.key(seed, "dropout", state.step)
+
+        def compute_loss(params: PyTree, part: Batch, key: PRNGKey) -> tuple[Array, Sums]:
+            outputs = model.apply(params, part, dropout_key=key)
+            loss, terms = total_loss(losses, outputs, part, normalizers, state.step)
+            return loss, compute_sums(terms, part, num_tasks)
+
+        def compute_gradients(params: PyTree, part: Batch, index: Array) -> tuple[PyTree, Any]:
+            key = jax.random.fold_in(dropout_key, index)
+            (loss, sums), gradients = jax.value_and_grad(compute_loss, has_aux=True)(
+                params, part, key
+            )
+            gradients = jax.lax.with_sharding_constraint(gradients, layout.shardings.params)
+            return gradients, (loss, sums)
+
+        gradients, (loss, sums) = accumulate(
+            compute_gradients, state.params, batch, num_microbatches
+        )
+        updates, opt_state = layout.transformation.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        scalars = {
+            "loss": loss,
+            "grad_norm": optax.tree.norm(gradients),
+            "param_norm": optax.tree.norm(params),
+            "update_norm": optax.tree.norm(updates),
+            "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
+        }
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return state, StepMetrics(scalars=scalars, sums=sums)
+
+    return train_step
+
+
+def make_eval_step(*, model: Model, losses: Mapping[str, Loss], num_tasks: int) -> EvalStep:
+    """Returns the function that computes the sums of a batch without dropout and without update.
+
+    Args:
+      model: the model.
+      losses: loss name -> loss; their weights do not matter.
+      num_tasks: number of tasks of the data source.
+    """
+
+    def eval_step(params: PyTree, batch: Batch) -> Sums:
+        outputs = model.apply(params, batch)
+        terms = {name: loss(outputs, batch) for name, loss in losses.items()}
+        return compute_sums(terms, batch, num_tasks)
+
+    return eval_step
+
+
+def compute_sums(terms: Mapping[str, LossTerm], batch: Batch, num_tasks: int) -> Sums:
+    """Returns the sums of one batch or microbatch.
+
+    Args:
+      terms: loss name -> its term.
+      batch: features `REQUIRED_FEATURES`, [batch, length]; every `STACK_segment_ids` is counted.
+      num_tasks: number of tasks of the data source.
+    """
+    begins = (batch["decoder_positions"] == 0) & (batch["decoder_segment_ids"] > 0)
+    suffix = "_segment_ids"
+    losses: dict[str, Metric] = {}
+    token_metrics: dict[str, Metric] = {}
+    for loss, term in terms.items():
+        losses |= {f"{loss}/{name}": metric for name, metric in term.metrics.items()}
+        token_metrics |= {f"{loss}/{name}": metric for name, metric in term.token_metrics.items()}
+    values = {"examples": begins, "targets": batch["decoder_loss_weights"]} | token_metrics
+    by_task = sum_by_task(values, batch["decoder_task_ids"], num_tasks)
+    return Sums(
+        losses=losses,
+        tasks={name: by_task[name] for name in token_metrics},
+        examples=by_task["examples"],
+        targets=by_task["targets"],
+        tokens={
+            name.removesuffix(suffix): jnp.sum(ids > 0, dtype=jnp.int32)
+            for name, ids in batch.items()
+            if name.endswith(suffix)
+        },
+    )
+
+
+def sum_by_task(values: PyTree, task_ids: Array, num_tasks: int) -> PyTree:
+    """Returns the sum over the tokens of each task.
+
+    All arrays go through one scatter of rows, which costs little more than one of them alone.
+
+    Args:
+      values: a tree of arrays [batch, length], any real dtype.
+      task_ids: [batch, length] int32 in [0, num_tasks]; others count nowhere.
+      num_tasks: number of tasks.
+
+    Returns:
+      The same tree of arrays [num_tasks + 1] float32; entry 0 sums padding.
+    """
+    leaves, structure = jax.tree.flatten(values)
+    rows = jnp.stack([leaf.astype(jnp.float32).ravel() for leaf in leaves], axis=-1)
+    sums = jax.ops.segment_sum(rows, task_ids.ravel(), num_segments=num_tasks + 1)
+    return jax.tree.unflatten(structure, list(sums.T))
