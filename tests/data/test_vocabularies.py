@@ -73,6 +73,10 @@ def test_every_text_has_an_exact_round_trip(vocabulary, text):
     assert vocabulary.tokenizer.DecodeIds(ids) == text
 
 
+def test_the_space_mark_of_sentencepiece_does_not_turn_into_a_space(vocabulary):
+    assert vocabulary.decode(vocabulary.encode("a▁b c")) == "a_b c"
+
+
 def test_same_arguments_give_the_same_bytes_and_hash(path, tmp_path):
     again = tmp_path / "again.model"
     vocabularies.train_vocabulary(TEXTS, again, vocab_size=VOCAB_SIZE, control_tokens=CONTROL)

@@ -2,9 +2,10 @@
 
 The layout is `pad, eos, unk | bytes and learned pieces | control tokens | sentinels`, so that
 sentinel k has id `vocab_size - 1 - k` (T5: Raffel et al., 2020, JMLR 21(140)). Text is not
-normalised (rule `identity`): NFKC would rewrite full-width forms, superscripts and ligatures, and
-its `nmt` variant also drops joiners that Indic and Persian spelling needs and turns tabs and line
-breaks into spaces, which destroys code. With byte fallback every text has an exact round trip.
+normalised: NFKC would rewrite full-width forms, superscripts and ligatures, and its `nmt` variant
+also drops joiners that Indic and Persian spelling needs and turns tabs and line breaks into spaces,
+which destroys code. The one rule maps U+2581, which SentencePiece uses for the space, to an
+underscore. With byte fallback every other text has an exact round trip.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ MODES = ("[NLU]", "[NLG]", "[S2S]")
 MARKERS = ("<mask>", "<blank>", "<sep>", "<cls>")
 _SENTINEL = re.compile(r"^▁?<extra_id_(\d+)>$")
 _MAX_SENTENCE_BYTES = 1 << 20
+_NORMALIZATION_RULES = "2581\t5F\n"
 _ModelProto: Any = sentencepiece_model_pb2.ModelProto  # type: ignore[attr-defined]
 
 
@@ -76,34 +78,18 @@ def train_vocabulary(
     if len(set(control_tokens)) != len(control_tokens):
         raise ConfigError(f"control_tokens holds duplicates: {sorted(control_tokens)}")
     sentinels = [f"<extra_id_{k}>" for k in reversed(range(num_sentinels))]
-    model = io.BytesIO()
     sentencepiece.set_random_generator_seed(seed)
     try:
-        sentencepiece.SentencePieceTrainer.train(
+        proto = _train(
             sentence_iterator=_lines(texts),
-            model_writer=model,
             model_type=model_type,
             vocab_size=vocab_size,
             character_coverage=character_coverage,
             user_defined_symbols=[*control_tokens, *sentinels],
             input_sentence_size=max_lines,
-            max_sentence_length=_MAX_SENTENCE_BYTES,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            byte_fallback=True,
-            pad_id=0,
-            eos_id=1,
-            unk_id=2,
-            bos_id=-1,
-            pad_piece="<pad>",
-            eos_piece="</s>",
-            unk_piece="<unk>",
-            num_threads=1,
-            minloglevel=3,
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise ConfigError(_training_problem(str(error), vocab_size)) from error
-    proto = _ModelProto.FromString(model.getvalue())
     if len(proto.pieces) != vocab_size:
         raise ConfigError(
             f"vocab_size={vocab_size} does not fit the text: it yields {len(proto.pieces)} pieces"
@@ -174,6 +160,34 @@ def vocabulary_hash(path: str | os.PathLike[str]) -> str:
       ConfigError: the file is missing.
     """
     return hashlib.sha256(_existing_file(path).read_bytes()).hexdigest()
+
+
+def _train(**arguments: Any) -> Any:
+    """Runs the SentencePiece trainer with the settings that all our vocabularies share."""
+    model = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        rules = pathlib.Path(folder, "rules.tsv")
+        rules.write_text(_NORMALIZATION_RULES)
+        sentencepiece.SentencePieceTrainer.train(
+            model_writer=model,
+            normalization_rule_tsv=str(rules),
+            remove_extra_whitespaces=False,
+            byte_fallback=True,
+            max_sentence_length=_MAX_SENTENCE_BYTES,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            pad_piece="<pad>",
+            eos_piece="</s>",
+            unk_piece="<unk>",
+            num_threads=1,
+            minloglevel=3,
+            **arguments,
+        )
+    proto = _ModelProto.FromString(model.getvalue())
+    proto.normalizer_spec.normalization_rule_tsv = ""  # the path of a temporary file
+    return proto
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
