@@ -182,7 +182,7 @@ def _subject(meaning: Meaning) -> str:
 
 def _object(meaning: Meaning) -> str:
     gender, singular, dual, plural = OBJECT_FORMS[meaning.object]
-    adjectives = ("",) * 4
+    adjectives: tuple[str, ...] = ("",) * 4
     if meaning.object_adjective is not None:
         adjectives = OBJECT_ADJECTIVE_FORMS[meaning.object_adjective]
     number = meaning.object_number

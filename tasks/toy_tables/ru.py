@@ -182,7 +182,7 @@ def _verb(meaning: Meaning) -> str:
 
 def _object(meaning: Meaning) -> str:
     gender, accusative, many, genitive, genitive_many = OBJECT_FORMS[meaning.object]
-    adjectives = ("",) * 5
+    adjectives: tuple[str, ...] = ("",) * 5
     if meaning.object_adjective is not None:
         adjectives = OBJECT_ADJECTIVE_FORMS[meaning.object_adjective]
     number = meaning.object_number
