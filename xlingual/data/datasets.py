@@ -1,0 +1,259 @@
+"""A task or mixture as batches for this host: mixed, packed, reproducible, and resumable exactly.
+
+Built from SeqIO tasks, but mixed here, because a task id has to travel with each example, shares
+may be declared in target tokens, and the position must be a few kilobytes.
+
+References:
+  Xue et al., 2021, mT5, arXiv:2010.11934, section 3.1 (mixing by rates).
+  Roberts et al., 2022, Scaling Up Models and Data with t5x and seqio, arXiv:2203.17189.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import seqio
+import tensorflow as tf
+
+from xlingual.data import records as records_lib
+from xlingual.data import task_checks, task_registry
+from xlingual.data.base import TaskInfo
+from xlingual.data.leaf_streams import LeafStream, derive_seed
+from xlingual.data.positions import TfDataIterator
+from xlingual.data.task_statistics import TaskStatistics, measure_tasks
+from xlingual.data.tf_errors import as_config_error
+from xlingual.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeqioSource:
+    """Training batches from SeqIO; implements `BatchSource`.
+
+    The stream is a function of the fields, the data and the number of hosts.
+
+    Attributes:
+      mixture_or_task_name: what to train on.
+      task_feature_lengths: limits of `inputs` and `targets`, in tokens.
+      batch_size: rows of a global batch.
+      feature_converter: of the model family, e.g. `EncDecFeatureConverter()`.
+      split: of every task.
+      seed: of shuffling, mixing and the noise of objectives.
+      shuffle: False reads records in the order of their sources.
+      num_epochs: passes over each task; None without end.
+      task_modules: modules whose import registers the tasks.
+      registrations: results of registering functions; ignored, but configuring them here makes
+        gin call those functions first.
+      num_measured_records: records per task on which statistics are measured.
+      max_records_in_memory: a task with more records is streamed from its files.
+      shuffle_buffer_size: records in the shuffle buffer of a streamed task.
+      host_index: this host; None asks JAX.
+      host_count: number of hosts; None asks JAX.
+    """
+
+    mixture_or_task_name: str
+    task_feature_lengths: Mapping[str, int]
+    batch_size: int
+    feature_converter: seqio.FeatureConverter
+    split: str = "train"
+    seed: int = 0
+    shuffle: bool = True
+    num_epochs: int | None = None
+    task_modules: Sequence[str] = ()
+    registrations: Sequence[Any] = ()
+    num_measured_records: int = 256
+    max_records_in_memory: int = 200_000
+    shuffle_buffer_size: int = 4096
+    host_index: int | None = None
+    host_count: int | None = None
+
+    def __post_init__(self) -> None:
+        task_checks.check_lengths(self.task_feature_lengths)
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is {self.batch_size}, expected at least 1")
+        if self.num_epochs is not None and self.num_epochs < 1:
+            raise ConfigError(f"num_epochs is {self.num_epochs}, expected at least 1, or None")
+
+    @property
+    def tasks(self) -> Sequence[TaskInfo]:
+        """The leaves; `tasks[i]` has id `i + 1`.
+
+        Raises:
+          ConfigError: an unknown name, a missing file, a task without records or examples.
+        """
+        return self._infos
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids that can occur in a batch."""
+        return task_checks.load_vocabulary_of(self._tasks[0]).vocab_size
+
+    @property
+    def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Global shapes and dtypes of a batch: name -> [batch, length]."""
+        lengths = self.feature_converter.get_model_feature_lengths(self.task_feature_lengths)
+        features = self.feature_converter.MODEL_FEATURES
+        return {
+            name: jax.ShapeDtypeStruct(
+                (self.batch_size, length), features[name].dtype.as_numpy_dtype
+            )
+            for name, length in lengths.items()
+        }
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What must not change under a checkpoint, as JSON types; see `BatchSource`."""
+        shares, unit = self._shares
+        return {
+            "vocabulary": task_checks.describe_vocabulary(
+                task_checks.load_vocabulary_of(self._tasks[0])
+            ),
+            "mixture": {
+                "name": self.mixture_or_task_name,
+                "share_unit": unit,
+                "shares": {name: round(share, 12) for name, share in shares.items()},
+            },
+            "task_feature_lengths": dict(self.task_feature_lengths),
+            "batch_size": self.batch_size,
+            "split": self.split,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "num_epochs": self.num_epochs,
+            "feature_converter": task_checks.describe_converter(self.feature_converter),
+            "num_records": {name: records.count for name, records in self._records.items()},
+            "host_count": self._hosts[1],
+        }
+
+    def iterator(self) -> TfDataIterator:
+        """Opens the stream of this host's rows at its beginning.
+
+        Raises:
+          ConfigError: as `tasks`, and a batch that does not divide over the hosts.
+        """
+        host_count = self._hosts[1]
+        if self.batch_size % host_count:
+            raise ConfigError(
+                f"batch_size={self.batch_size} does not divide over {host_count} hosts"
+            )
+        with as_config_error(f"mixture or task {self.mixture_or_task_name!r}"):
+            rows = self.feature_converter(self._mixed_examples(), self.task_feature_lengths)
+        batches = rows.batch(self.batch_size // host_count, drop_remainder=True)
+        options = tf.data.Options()
+        options.deterministic = True
+        options.autotune.ram_budget = 1 << 29
+        return TfDataIterator(batches.prefetch(2).with_options(options))
+
+    def examples(self, task_name: str) -> tf.data.Dataset:
+        """Returns one task's endless examples on this host, before mixing; see `LeafStream`."""
+        leaves = {leaf.task.name: leaf for leaf in self._leaves}
+        host_index, host_count = self._hosts
+        order = records_lib.Order(
+            seed=derive_seed(self.seed, f"order of {task_name}"),
+            shuffle=self.shuffle,
+            num_epochs=self.num_epochs,
+            host_index=host_index,
+            host_count=host_count,
+        )
+        return leaves[task_name].examples(self._records[task_name].stream(order))
+
+    @property
+    def example_rates(self) -> Mapping[str, float]:
+        """Probability that the next example comes from a task: name -> rate, summing to one."""
+        shares, unit = self._shares
+        if unit == "tokens":
+            means = {name: s.mean_weighted_targets for name, s in self.statistics.items()}
+            shares = {name: share / means[name] for name, share in shares.items()}
+        total = sum(shares.values())
+        return {name: share / total for name, share in shares.items()}
+
+    @functools.cached_property
+    def statistics(self) -> Mapping[str, TaskStatistics]:
+        """Task name -> what a sample of its records yields."""
+        return measure_tasks(self._leaves, self._records, num_records=self.num_measured_records)
+
+    @functools.cached_property
+    def _infos(self) -> tuple[TaskInfo, ...]:
+        shares, unit = self._shares
+        infos = []
+        for name, share in shares.items():
+            metadata = task_registry.task_metadata(name)
+            infos.append(
+                TaskInfo(
+                    name=name,
+                    objective=metadata.objective,
+                    src_lang=metadata.src_lang,
+                    tgt_lang=metadata.tgt_lang,
+                    share=share,
+                    share_unit=unit,
+                    examples_per_epoch=self.statistics[name].examples_per_epoch,
+                )
+            )
+        return tuple(infos)
+
+    def _mixed_examples(self) -> tf.data.Dataset:
+        rates = self.example_rates
+        streams = [self.examples(name) for name in rates]
+        if len(streams) == 1:
+            return streams[0]
+        seed = derive_seed(self.seed, "mixing", self._hosts[0])
+        return tf.data.Dataset.sample_from_datasets(
+            streams, weights=list(rates.values()), seed=seed, rerandomize_each_iteration=False
+        )
+
+    @functools.cached_property
+    def _hosts(self) -> tuple[int, int]:
+        index = jax.process_index() if self.host_index is None else self.host_index
+        count = jax.process_count() if self.host_count is None else self.host_count
+        if not 0 <= index < count:
+            raise ConfigError(f"host_index is {index}, expected 0 <= host_index < {count}")
+        return index, count
+
+    @functools.cached_property
+    def _shares(self) -> tuple[dict[str, float], task_registry.ShareUnit]:
+        task_checks.import_task_modules(self.task_modules)
+        return task_registry.leaf_shares(self.mixture_or_task_name)
+
+    @functools.cached_property
+    def _tasks(self) -> tuple[seqio.Task, ...]:
+        tasks = tuple(seqio.TaskRegistry.get(name) for name in self._shares[0])
+        vocabulary = task_checks.load_vocabulary_of(tasks[0])
+        for task in tasks:
+            if self.split not in task.splits:
+                raise ConfigError(
+                    f"task {task.name!r} has no split {self.split!r}, only {sorted(task.splits)}"
+                )
+            if task_checks.load_vocabulary_of(task) != vocabulary:
+                raise ConfigError(
+                    f"tasks {task.name!r} and {tasks[0].name!r} of "
+                    f"{self.mixture_or_task_name!r} have different vocabularies"
+                )
+        return tasks
+
+    @functools.cached_property
+    def _leaves(self) -> tuple[LeafStream, ...]:
+        return tuple(
+            LeafStream(
+                task=task,
+                task_id=index + 1,
+                task_feature_lengths=self.task_feature_lengths,
+                seed=derive_seed(self.seed, task.name, self._hosts[0]),
+            )
+            for index, task in enumerate(self._tasks)
+        )
+
+    @functools.cached_property
+    def _records(self) -> dict[str, records_lib.Records]:
+        loaded: dict[int, records_lib.Records] = {}
+        found = {}
+        for task in self._tasks:
+            key = id(task.source)
+            if key not in loaded:
+                with as_config_error(f"task {task.name!r}"):
+                    loaded[key] = records_lib.load_records(
+                        task.source,
+                        self.split,
+                        max_records_in_memory=self.max_records_in_memory,
+                        shuffle_buffer_size=self.shuffle_buffer_size,
+                    )
+            found[task.name] = loaded[key]
+        return found

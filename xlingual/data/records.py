@@ -1,0 +1,190 @@
+"""Raw records of one split: in memory when they fit, streamed from files when they do not.
+
+Records in memory are shuffled by a pseudo-random permutation of their indices, which is a function
+of (seed, epoch, index). So the shuffle is perfect, and a saved position is one number. Streamed
+records pass a shuffle buffer, whose content is part of a saved position; restoring reads no record
+twice.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import seqio
+import tensorflow as tf
+
+_LOAD_BATCH = 8192
+_INDEX_BATCH = 256
+_ENDLESS = 1 << 62
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """Which records this host reads, and in what order.
+
+    Attributes:
+      seed: of the shuffle.
+      shuffle: whether to shuffle, anew in each epoch; else in the order of the source.
+      num_epochs: passes over the records; None without end.
+      host_index: this host, in [0, host_count).
+      host_count: hosts that share the records, each record going to one of them.
+    """
+
+    seed: int
+    shuffle: bool = True
+    num_epochs: int | None = None
+    host_index: int = 0
+    host_count: int = 1
+
+
+class Records(Protocol):
+    """The records of one split of one source."""
+
+    @property
+    def count(self) -> int | None:
+        """Number of records; None when unknown."""
+
+    def stream(self, order: Order) -> tf.data.Dataset:
+        """Returns the records that this host reads."""
+
+    def sample(self, count: int, seed: int) -> tf.data.Dataset:
+        """Returns at most `count` records, once each: a random choice where that is cheap."""
+
+
+def load_records(
+    source: seqio.DataSource,
+    split: str,
+    *,
+    max_records_in_memory: int = 200_000,
+    max_bytes_in_memory: int = 1 << 26,
+    shuffle_buffer_size: int = 4096,
+) -> Records:
+    """Returns the records of a split, loaded if they stay below both limits.
+
+    Args:
+      source: any SeqIO source. Records of scalars can be loaded; others are streamed.
+      split: name of the split.
+      max_records_in_memory: limit of loaded records.
+      max_bytes_in_memory: limit of their total size.
+      shuffle_buffer_size: records in the shuffle buffer of a streamed source.
+    """
+    streamed = StreamedRecords(source=source, split=split, shuffle_buffer_size=shuffle_buffer_size)
+    declared = source.num_input_examples(split)
+    if declared is not None and declared > max_records_in_memory:
+        return streamed
+    dataset = source.get_dataset(split=split, shuffle=False)
+    spec = dataset.element_spec
+    if not isinstance(spec, Mapping) or any(
+        not isinstance(part, tf.TensorSpec) or part.shape.rank != 0 for part in spec.values()
+    ):
+        return streamed
+    batches: list[Mapping[str, tf.Tensor]] = []
+    count = size = 0
+    for batch in dataset.batch(_LOAD_BATCH):
+        batches.append(batch)
+        count += int(next(iter(batch.values())).shape[0])
+        size += sum(_num_bytes(column) for column in batch.values())
+        if count > max_records_in_memory or size > max_bytes_in_memory:
+            return streamed
+    columns = {
+        name: tf.concat([tf.zeros([0], part.dtype), *(batch[name] for batch in batches)], axis=0)
+        for name, part in spec.items()
+    }
+    return LoadedRecords(columns=columns, count=count)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedRecords:
+    """Records in memory.
+
+    Attributes:
+      columns: field -> [count] tensor.
+      count: number of records.
+    """
+
+    columns: Mapping[str, tf.Tensor]
+    count: int
+
+    def stream(self, order: Order) -> tf.data.Dataset:
+        """Returns the records that this host reads; see `Records`."""
+        end = _ENDLESS if order.num_epochs is None else order.num_epochs * self.count
+        places = tf.data.Dataset.range(order.host_index, end, order.host_count)
+        return self._gather(places, seed=order.seed, shuffle=order.shuffle)
+
+    def sample(self, count: int, seed: int) -> tf.data.Dataset:
+        """Returns `min(count, self.count)` records chosen at random; see `Records`."""
+        places = tf.data.Dataset.range(min(count, self.count))
+        return self._gather(places, seed=seed, shuffle=True)
+
+    def _gather(self, places: tf.data.Dataset, *, seed: int, shuffle: bool) -> tf.data.Dataset:
+        columns, count = dict(self.columns), max(self.count, 1)
+
+        def gather(place: tf.Tensor) -> dict[str, tf.Tensor]:
+            index = place % count
+            if shuffle:
+                epoch = tf.cast(place // count, tf.uint32)
+                low, high = (tf.fill(tf.shape(epoch), part) for part in _seed_words(seed))
+                key = tf.stack([low, high, epoch], axis=1)
+                index = tf.random_index_shuffle(index, key, count - 1)
+            return {name: tf.gather(column, index) for name, column in columns.items()}
+
+        return places.batch(_INDEX_BATCH).map(gather).unbatch()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamedRecords:
+    """Records read from their source as they are needed.
+
+    Attributes:
+      source: SeqIO source.
+      split: its split.
+      shuffle_buffer_size: records in the shuffle buffer.
+    """
+
+    source: seqio.DataSource
+    split: str
+    shuffle_buffer_size: int
+
+    @property
+    def count(self) -> int | None:
+        """Number of records as the source declares it, or None."""
+        return self.source.num_input_examples(self.split)
+
+    def stream(self, order: Order) -> tf.data.Dataset:
+        """Returns the records that this host reads; see `Records`.
+
+        Hosts share files when there are enough of them, else records.
+        """
+        arguments: dict[str, Any] = {"split": self.split, "shuffle": False}
+        if order.shuffle and not isinstance(self.source, seqio.FunctionDataSource):
+            arguments.update(shuffle=True, seed=order.seed)
+        shards = seqio.ShardInfo(index=order.host_index, num_shards=order.host_count)
+        by_file = order.host_count > 1 and (
+            self.source.supports_arbitrary_sharding
+            or len(self.source.list_shards(self.split)) >= order.host_count
+        )
+        if by_file:
+            dataset = self.source.get_dataset(shard_info=shards, **arguments)
+        else:
+            dataset = self.source.get_dataset(**arguments)
+            if order.host_count > 1:
+                dataset = dataset.shard(shards.num_shards, shards.index)
+        if order.shuffle:
+            dataset = dataset.shuffle(self.shuffle_buffer_size, seed=order.seed)
+        return dataset.repeat(order.num_epochs)
+
+    def sample(self, count: int, seed: int) -> tf.data.Dataset:
+        """Returns the first `count` records; see `Records`."""
+        del seed  # reading further to choose at random would cost a pass over the files
+        return self.source.get_dataset(split=self.split, shuffle=False).take(count)
+
+
+def _num_bytes(column: tf.Tensor) -> int:
+    if column.dtype == tf.string:
+        return int(tf.reduce_sum(tf.strings.length(column))) + 24 * int(tf.size(column))
+    return int(tf.size(column)) * column.dtype.size
+
+
+def _seed_words(seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+    low, high = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    return tf.constant(low, tf.uint32), tf.constant(high, tf.uint32)
