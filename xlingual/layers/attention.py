@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.functional import dot_product_attention
-from xlingual.layers.linear import Dense, fan_in_normal
+from xlingual.layers.linear import Dense
+from xlingual.layers.parameters import fan_in_normal
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 

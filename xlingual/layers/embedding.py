@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xlingual.layers.linear import matmul_float32
+from xlingual.layers.parameters import make_parameter
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
@@ -24,11 +25,12 @@ class TokenEmbedder(nn.Module):
 
     def setup(self) -> None:
         """Makes the table, N(0, 1)."""
-        self.embedding = self.param(
+        self.embedding = make_parameter(
+            self,
             "embedding",
-            nn.with_logical_partitioning(nn.initializers.normal(1.0), ("vocab", "embed")),
+            nn.initializers.normal(1.0),
             (self.vocab_size, self.d_model),
-            jnp.float32,
+            ("vocab", "embed"),
         )
 
     def __call__(self, tokens: Array) -> Array:

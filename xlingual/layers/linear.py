@@ -1,12 +1,10 @@
 """Linear maps without bias, and the float32 product behind the logits."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from xlingual.layers.parameters import Initializer, fan_in_truncated_normal, make_parameter
 from xlingual.types import Array, LogicalAxes
-
-Initializer = jax.nn.initializers.Initializer
 
 
 class Dense(nn.Module):
@@ -34,11 +32,8 @@ class Dense(nn.Module):
         Returns:
           [batch, length, features] `dtype`.
         """
-        kernel = self.param(
-            "kernel",
-            nn.with_logical_partitioning(self.kernel_init, self.axes),
-            (x.shape[-1], self.features),
-            jnp.float32,
+        kernel = make_parameter(
+            self, "kernel", self.kernel_init, (x.shape[-1], self.features), self.axes
         )
         return jnp.einsum("blm,mf->blf", x.astype(self.dtype), kernel.astype(self.dtype))
 
@@ -64,23 +59,14 @@ class LogitsDense(nn.Module):
         Returns:
           [batch, length, vocab] float32.
         """
-        kernel = self.param(
+        kernel = make_parameter(
+            self,
             "kernel",
-            nn.with_logical_partitioning(fan_in_truncated_normal(), ("embed", "vocab")),
+            fan_in_truncated_normal(),
             (x.shape[-1], self.vocab_size),
-            jnp.float32,
+            ("embed", "vocab"),
         )
         return matmul_float32(x.astype(self.dtype), kernel.astype(self.dtype))
-
-
-def fan_in_truncated_normal() -> Initializer:
-    """Returns the initialiser of feed-forward and output kernels: variance 1 / fan-in."""
-    return nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
-
-
-def fan_in_normal(scale: float = 1.0) -> Initializer:
-    """Returns the initialiser of attention kernels: normal with variance `scale` / fan-in."""
-    return nn.initializers.variance_scaling(scale, "fan_in", "normal")
 
 
 def matmul_float32(x: Array, kernel: Array) -> Array:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.layers.dropout import Dropout
-from xlingual.layers.linear import Dense, fan_in_truncated_normal
+from xlingual.layers.linear import Dense
+from xlingual.layers.parameters import fan_in_truncated_normal
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from xlingual.layers.parameters import make_parameter
 from xlingual.types import Array
 
 
@@ -33,11 +34,8 @@ class RMSNorm(nn.Module):
         Returns:
           [batch, length, embed] `dtype`.
         """
-        scale = self.param(
-            "scale",
-            nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
-            (x.shape[-1],),
-            jnp.float32,
+        scale = make_parameter(
+            self, "scale", nn.initializers.ones_init(), (x.shape[-1],), ("embed",)
         )
         x = x.astype(jnp.float32)
         mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)

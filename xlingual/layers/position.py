@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xlingual.layers.functional import relative_position_bucket, toeplitz
+from xlingual.layers.parameters import make_parameter
 from xlingual.types import Array
 
 
@@ -31,11 +32,12 @@ class RelativePositionBias(nn.Module):
     def setup(self) -> None:
         """Makes the table: uniform, variance 1 / mean of fan-in and fan-out."""
         init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
-        self.rel_embedding = self.param(
+        self.rel_embedding = make_parameter(
+            self,
             "rel_embedding",
-            nn.with_logical_partitioning(init, ("heads", "relpos_buckets")),
+            init,
             (self.num_heads, self.num_buckets),
-            jnp.float32,
+            ("heads", "relpos_buckets"),
         )
 
     def __call__(self, num_queries: int, num_keys: int) -> Array:

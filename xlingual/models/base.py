@@ -1,8 +1,9 @@
 """What the train step, the evaluators and the decoders ask of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -82,6 +83,26 @@ class Model(Protocol):
         Returns:
           logits [batch, vocab] float32, and the cache of the next step.
         """
+
+
+def run_network(
+    method: Callable[..., Any],
+    network: nn.Module,
+    params: PyTree,
+    *args: Any,
+    dropout_key: PRNGKey | None = None,
+) -> Any:
+    """Returns what a method of a network computes with given parameters.
+
+    Args:
+      method: unbound method of the network's class.
+      network: the module that owns it.
+      params: unboxed parameters.
+      *args: arguments of the method.
+      dropout_key: PRNG key of dropout; None turns dropout off.
+    """
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    return network.apply({"params": params}, *args, rngs=rngs, method=method)
 
 
 def blank_features(

@@ -102,8 +102,8 @@ class DecoderBlock(nn.Module):
         y, new = make_attention(config, "self_attention")(y, bias, source=y, past=past)
         x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
         encoded = None
-        if context.encoded_bias is not None:
-            source = context.encoded if context.encoded is not None else cache.encoded
+        source = _cross_attention_source(context, cache)
+        if source is not None and context.encoded_bias is not None:
             y = make_norm(config, "pre_cross_attention_layer_norm")(x)
             y, encoded = make_attention(config, "encoder_decoder_attention")(
                 y, context.encoded_bias, source=source
@@ -113,6 +113,15 @@ class DecoderBlock(nn.Module):
             return apply_mlp(config, x), None
         kept = BlockCache(past=new, encoded=None if context.encoded is None else encoded)
         return apply_mlp(config, x), kept
+
+
+def _cross_attention_source(
+    context: BlockContext, cache: BlockCache | None
+) -> Array | KeyValues | None:
+    """Encoder states, their cached projections, or None without cross-attention."""
+    if context.encoded is not None or cache is None:
+        return context.encoded
+    return cache.encoded
 
 
 def add_layer_bias(

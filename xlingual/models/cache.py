@@ -8,6 +8,8 @@ References:
   section 2.4 (incremental attention).
 """
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -76,7 +78,7 @@ def start_cache(
     prompt = entries.past.keys.shape[2]
     slots = jnp.arange(prompt + num_free, dtype=jnp.int32)[None, :]
     return DecodingCache(
-        layers=entries.replace(past=past),
+        layers=dataclasses.replace(entries, past=past),
         slot_positions=jnp.where(slots < lengths[:, None], slots, -1),
         next_slot=jnp.int32(prompt),
         next_position=lengths,
@@ -120,8 +122,9 @@ def append(cache: DecodingCache, entries: BlockCache) -> DecodingCache:
         cache.layers.past,
         entries.past,
     )
-    return cache.replace(
-        layers=cache.layers.replace(past=past),
+    return dataclasses.replace(
+        cache,
+        layers=dataclasses.replace(cache.layers, past=past),
         slot_positions=jax.lax.dynamic_update_slice_in_dim(
             cache.slot_positions, cache.next_position[:, None], slot, axis=1
         ),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.functional import causal_mask, mask_to_bias, prefix_mask, segment_mask
-from xlingual.models.base import blank_features, check_features
+from xlingual.models.base import blank_features, check_features, run_network
 from xlingual.models.blocks import BlockContext
 from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
 from xlingual.models.config import TransformerConfig
@@ -48,7 +48,7 @@ class DecoderOnly:
     def init(self, key: PRNGKey, batch: Mapping[str, Array | jax.ShapeDtypeStruct]) -> PyTree:
         """Returns new float32 parameters, boxed with their logical axes (see `models.base`)."""
         blank = blank_features(batch, self.requires_features)
-        return DecoderOnlyNetwork(self.config).init({"params": key}, blank)["params"]
+        return self._network.init({"params": key}, blank)["params"]
 
     def apply(
         self, params: PyTree, batch: Batch, *, dropout_key: PRNGKey | None = None
@@ -68,8 +68,9 @@ class DecoderOnly:
           ConfigError: a feature is missing.
         """
         check_features(batch, self.requires_features)
-        rngs = None if dropout_key is None else {"dropout": dropout_key}
-        return DecoderOnlyNetwork(self.config).apply({"params": params}, batch, rngs=rngs)
+        return run_network(
+            DecoderOnlyNetwork.__call__, self._network, params, batch, dropout_key=dropout_key
+        )
 
     def start_decoding(
         self, params: PyTree, batch: Batch, *, max_length: int
@@ -90,21 +91,25 @@ class DecoderOnly:
           ConfigError: a feature is missing.
         """
         check_features(batch, ("decoder_prefix_tokens", "decoder_prefix_lengths"))
-        return DecoderOnlyNetwork(self.config).apply(
-            {"params": params},
+        return run_network(
+            DecoderOnlyNetwork.start,
+            self._network,
+            params,
             batch["decoder_prefix_tokens"],
             batch["decoder_prefix_lengths"],
             max_length,
-            method=DecoderOnlyNetwork.start,
         )
 
     def decode_step(
         self, params: PyTree, cache: DecodingCache, tokens: Array
     ) -> tuple[Array, DecodingCache]:
         """Appends `tokens` [batch] int32; returns logits [batch, vocab] float32 and the cache."""
-        return DecoderOnlyNetwork(self.config).apply(
-            {"params": params}, cache, tokens, method=DecoderOnlyNetwork.step
-        )
+        return run_network(DecoderOnlyNetwork.step, self._network, params, cache, tokens)
+
+    @property
+    def _network(self) -> "DecoderOnlyNetwork":
+        """The modules; made anew at every call, for they hold nothing but the configuration."""
+        return DecoderOnlyNetwork(self.config)
 
 
 class DecoderOnlyNetwork(nn.Module):
@@ -124,7 +129,7 @@ class DecoderOnlyNetwork(nn.Module):
         """Returns the outputs of one teacher-forced pass over `requires_features`."""
         segment_ids = batch["decoder_segment_ids"]
         context = self._context(segment_ids, batch.get("decoder_causal_attention"))
-        hidden, _ = self.decoder(self.token_embedder(batch["decoder_input_tokens"]), context)
+        hidden = self.decoder(self.token_embedder(batch["decoder_input_tokens"]), context)
         return ModelOutputs(logits=self._logits(hidden), hidden={"decoder": hidden})
 
     def start(self, tokens: Array, lengths: Array, max_length: int) -> tuple[Array, DecodingCache]:
@@ -132,7 +137,7 @@ class DecoderOnlyNetwork(nn.Module):
         batch_size, width = tokens.shape
         inside = jnp.arange(width, dtype=jnp.int32)[None, :] < lengths[:, None]
         in_prompt = inside.astype(jnp.int32)
-        hidden, entries = self.decoder(
+        hidden, entries = self.decoder.decode(
             self.token_embedder(tokens),
             self._context(in_prompt, in_prompt),
             empty_layers(self.config, batch_size),
@@ -143,13 +148,13 @@ class DecoderOnlyNetwork(nn.Module):
     def step(self, cache: DecodingCache, tokens: Array) -> tuple[Array, DecodingCache]:
         """Returns the logits after `tokens` [batch] int32, and the cache with them."""
         embedded = self.token_embedder(tokens[:, None])
-        hidden, entries = self.decoder(embedded, step_context(cache), cache.layers)
+        hidden, entries = self.decoder.decode(embedded, step_context(cache), cache.layers)
         return self._logits(hidden)[:, 0], append(cache, entries)
 
     def _context(self, segment_ids: Array, in_prefix: Array | None) -> BlockContext:
         """Returns the mask of a row: causal, or both ways where `in_prefix` is 1 if switched on."""
         allowed = causal_mask(segment_ids.shape[1])
-        if self.config.prefix_attention:
+        if self.config.prefix_attention and in_prefix is not None:
             allowed = allowed | prefix_mask(in_prefix)
         return BlockContext(bias=mask_to_bias(allowed & segment_mask(segment_ids, segment_ids)))
 

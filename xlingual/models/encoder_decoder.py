@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from xlingual.errors import ConfigError
 from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.functional import causal_mask, mask_to_bias, segment_mask
-from xlingual.models.base import blank_features, check_features
+from xlingual.models.base import blank_features, check_features, run_network
 from xlingual.models.blocks import BlockCache, BlockContext
 from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
 from xlingual.models.config import TransformerConfig
@@ -59,7 +59,7 @@ class EncoderDecoder:
     def init(self, key: PRNGKey, batch: Mapping[str, Array | jax.ShapeDtypeStruct]) -> PyTree:
         """Returns new float32 parameters, boxed with their logical axes (see `models.base`)."""
         blank = blank_features(batch, self.requires_features)
-        return EncoderDecoderNetwork(self.config).init({"params": key}, blank)["params"]
+        return self._network.init({"params": key}, blank)["params"]
 
     def apply(
         self, params: PyTree, batch: Batch, *, dropout_key: PRNGKey | None = None
@@ -78,8 +78,9 @@ class EncoderDecoder:
           ConfigError: a feature is missing.
         """
         check_features(batch, self.requires_features)
-        rngs = None if dropout_key is None else {"dropout": dropout_key}
-        return EncoderDecoderNetwork(self.config).apply({"params": params}, batch, rngs=rngs)
+        return run_network(
+            EncoderDecoderNetwork.__call__, self._network, params, batch, dropout_key=dropout_key
+        )
 
     def start_decoding(
         self, params: PyTree, batch: Batch, *, max_length: int
@@ -98,20 +99,24 @@ class EncoderDecoder:
           ConfigError: the feature is missing.
         """
         check_features(batch, ("encoder_input_tokens",))
-        return EncoderDecoderNetwork(self.config).apply(
-            {"params": params},
+        return run_network(
+            EncoderDecoderNetwork.start,
+            self._network,
+            params,
             batch["encoder_input_tokens"],
             max_length,
-            method=EncoderDecoderNetwork.start,
         )
 
     def decode_step(
         self, params: PyTree, cache: DecodingCache, tokens: Array
     ) -> tuple[Array, DecodingCache]:
         """Appends `tokens` [batch] int32; returns logits [batch, vocab] float32 and the cache."""
-        return EncoderDecoderNetwork(self.config).apply(
-            {"params": params}, cache, tokens, method=EncoderDecoderNetwork.step
-        )
+        return run_network(EncoderDecoderNetwork.step, self._network, params, cache, tokens)
+
+    @property
+    def _network(self) -> "EncoderDecoderNetwork":
+        """The modules; made anew at every call, for they hold nothing but the configuration."""
+        return EncoderDecoderNetwork(self.config)
 
 
 class EncoderDecoderNetwork(nn.Module):
@@ -139,7 +144,7 @@ class EncoderDecoderNetwork(nn.Module):
             encoded_bias=mask_to_bias(segment_mask(target, source)),
         )
         embedded = self.token_embedder(batch["decoder_input_tokens"])
-        hidden, _ = self.decoder(embedded, context)
+        hidden = self.decoder(embedded, context)
         return ModelOutputs(
             logits=self._logits(hidden), hidden={"encoder": encoded, "decoder": hidden}
         )
@@ -176,7 +181,7 @@ class EncoderDecoderNetwork(nn.Module):
         self, tokens: Array, context: BlockContext, layers: BlockCache
     ) -> tuple[Array, BlockCache]:
         """Returns the logits of one token a row, [batch, vocab], and its cache entries."""
-        hidden, entries = self.decoder(self.token_embedder(tokens[:, None]), context, layers)
+        hidden, entries = self.decoder.decode(self.token_embedder(tokens[:, None]), context, layers)
         return self._logits(hidden)[:, 0], entries
 
     def _logits(self, hidden: Array) -> Array:

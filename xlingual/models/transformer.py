@@ -1,5 +1,7 @@
 """The two stacks that both families are built from: encoder and decoder."""
 
+import dataclasses
+
 import flax.linen as nn
 
 from xlingual.layers.dropout import Dropout
@@ -45,7 +47,7 @@ class Encoder(nn.Module):
         """
         if not self.config.per_layer_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
-            context = context.replace(bias=context.bias + table)
+            context = dataclasses.replace(context, bias=context.bias + table)
         x, _ = run_layers(self.layers, self.dropout(x), context)
         return self.dropout(self.encoder_norm(x))
 
@@ -66,22 +68,42 @@ class Decoder(nn.Module):
         if not config.logits_via_embedding:
             self.logits_dense = LogitsDense(config.vocab_size, config.activation_dtype)
 
-    def __call__(
-        self, x: Array, context: BlockContext, cache: BlockCache | None = None
-    ) -> tuple[Array, BlockCache | None]:
-        """Returns the states of the target, and what decoding must remember.
+    def __call__(self, x: Array, context: BlockContext) -> Array:
+        """Returns the states of the target.
 
         Args:
           x: [batch, length, embed] embedded tokens.
           context: `bias` holds the mask bias alone.
-          cache: None in training, else the cache of all layers, `layers` in front.
 
         Returns:
-          [batch, length, embed] activations; and None, or the new cache entries.
+          [batch, length, embed] activations.
         """
+        return self._run(x, context, None)[0]
+
+    def decode(
+        self, x: Array, context: BlockContext, cache: BlockCache
+    ) -> tuple[Array, BlockCache]:
+        """Returns the states of further tokens, and their cache entries.
+
+        Args:
+          x: [batch, length, embed] embedded tokens.
+          context: `bias` holds the mask bias alone, [.., q, slots + length].
+          cache: the cache of all layers, `layers` in front.
+
+        Returns:
+          [batch, length, embed] activations, and keys and values of these tokens.
+        """
+        hidden, entries = self._run(x, context, cache)
+        if entries is None:
+            raise ValueError("a decoder block that gets a cache must return its entries")
+        return hidden, entries
+
+    def _run(
+        self, x: Array, context: BlockContext, cache: BlockCache | None
+    ) -> tuple[Array, BlockCache | None]:
         if not self.config.per_layer_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
-            context = context.replace(bias=context.bias + table)
+            context = dataclasses.replace(context, bias=context.bias + table)
         x, entries = run_layers(self.layers, self.dropout(x), context, cache)
         return self.dropout(self.decoder_norm(x)), entries
 
