@@ -71,7 +71,7 @@ def plan_state(
     params, param_axes = split_boxes(boxed)
     transformation = optimizer.make(param_axes)
     shapes = TrainState(
-        step=jax.ShapeDtypeStruct((), jnp.int32),
+        step=jax.ShapeDtypeStruct((), jnp.int32),  # type: ignore[arg-type]
         params=params,
         opt_state=jax.eval_shape(transformation.init, params),
     )
@@ -113,4 +113,3 @@ def make_state(
         )
 
     return partitioner.jit(initialise, out_shardings=layout.shardings)()
-

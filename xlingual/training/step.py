@@ -5,10 +5,10 @@ every target token carries (`decoder_task_ids`), so that nothing is computed twi
 lost to packing.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,6 +16,7 @@ import optax
 from xlingual.losses.base import Loss, compute_normalizers, total_loss
 from xlingual.models.base import Model
 from xlingual.outputs import LossTerm, Metric
+from xlingual.reporting.metrics import StepMetrics, Sums
 from xlingual.training import rng
 from xlingual.training.microbatch import accumulate
 from xlingual.training.state import StateLayout, TrainState
@@ -28,39 +29,6 @@ REQUIRED_FEATURES = (
     "decoder_positions",
 )
 """Batch features that the metrics read."""
-
-
-@flax.struct.dataclass
-class Sums:
-    """What adds up over microbatches and steps.
-
-    Attributes:
-      losses: `LOSS/METRIC` -> scalar `Metric`.
-      tasks: `LOSS/METRIC` -> `Metric` of [num_tasks + 1] float32, by task id; 0 is padding.
-      examples: [num_tasks + 1] float32, examples that begin in the batch.
-      targets: [num_tasks + 1] float32, sum of the loss weights.
-      tokens: stack (`encoder`, `decoder`) -> [] int32, positions that are not padding.
-    """
-
-    losses: Mapping[str, Metric]
-    tasks: Mapping[str, Metric]
-    examples: Array
-    targets: Array
-    tokens: Mapping[str, Array]
-
-
-@flax.struct.dataclass
-class StepMetrics:
-    """What a train step tells the host.
-
-    Attributes:
-      scalars: name -> [] float32: `loss` (the weighted sum that was minimised), `grad_norm`
-        (before any clip), `param_norm` (after the update), `update_norm`, `learning_rate`.
-      sums: see `Sums`.
-    """
-
-    scalars: Mapping[str, Array]
-    sums: Sums
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
@@ -121,7 +89,7 @@ def make_train_step(
             "update_norm": optax.tree.norm(updates),
             "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
         }
-        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        state = dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state)
         return state, StepMetrics(scalars=scalars, sums=sums)
 
     return train_step

@@ -1,0 +1,150 @@
+"""A data source made of numpy noise, and tiny runs of both families."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from xlingual.data.base import TaskInfo
+from xlingual.losses.cross_entropy import CrossEntropy
+from xlingual.models.config import TransformerConfig
+from xlingual.models.decoder_only import DecoderOnly
+from xlingual.models.encoder_decoder import EncoderDecoder
+from xlingual.optimizers.adafactor import Adafactor
+from xlingual.optimizers.schedules import constant
+from xlingual.partitioning import rules
+from xlingual.partitioning.partitioner import Partitioner
+
+TASKS = (
+    TaskInfo(name="noise_en", objective="span", tgt_lang="en", share=0.5, examples_per_epoch=10.0),
+    TaskInfo(name="en_de", objective="translation", src_lang="en", tgt_lang="de", share=0.25),
+    TaskInfo(name="de_en", objective="translation", src_lang="de", tgt_lang="en", share=0.25),
+)
+VOCAB_SIZE = 61
+FAMILIES = ("encoder_decoder", "decoder_only")
+
+
+class FakeIterator:
+    """Batches from (seed, number of the batch); the position is that number."""
+
+    def __init__(self, source):
+        self.source = source
+        self.number = 0
+
+    def __next__(self):
+        if self.source.num_batches is not None and self.number >= self.source.num_batches:
+            raise StopIteration
+        self.number += 1
+        return make_batch(self.source, self.number - 1)
+
+    def state(self):
+        return str(self.number).encode()
+
+    def restore(self, state):
+        self.number = int(state)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FakeSource:
+    """Two packed examples and some padding a row."""
+
+    family: str = "encoder_decoder"
+    batch_size: int = 8
+    inputs_length: int = 12
+    targets_length: int = 10
+    seed: int = 0
+    tasks: tuple[TaskInfo, ...] = TASKS
+    vocab_size: int = VOCAB_SIZE
+    vocabulary: str = "a" * 8
+    mixture: str = "noise"
+    num_batches: int | None = None
+
+    @property
+    def spec(self):
+        return {
+            name: jax.ShapeDtypeStruct(rows.shape, rows.dtype)
+            for name, rows in make_batch(self, 0).items()
+        }
+
+    def fingerprint(self):
+        return {
+            "vocabulary": self.vocabulary,
+            "mixture": self.mixture,
+            "task_feature_lengths": {"inputs": self.inputs_length, "targets": self.targets_length},
+            "batch_size": self.batch_size,
+        }
+
+    def iterator(self):
+        return FakeIterator(self)
+
+
+def make_batch(source, number):
+    """Returns the batch `number` of `source`; weights are 0, 0.5 or 1."""
+    rng = np.random.default_rng([source.seed, number])
+    batch = _stack(rng, source, "decoder", source.targets_length)
+    shape = batch["decoder_segment_ids"].shape
+    segments, positions = batch["decoder_segment_ids"], batch["decoder_positions"]
+    real = segments > 0
+    tasks = rng.integers(1, len(source.tasks) + 1, (shape[0], 3))
+    batch["decoder_task_ids"] = np.where(
+        real, np.take_along_axis(tasks, segments, axis=1), 0
+    ).astype(np.int32)
+    batch["decoder_target_tokens"] = _tokens(rng, source, real)
+    batch["decoder_loss_weights"] = np.where(
+        real, rng.choice([0.0, 0.5, 1.0], shape, p=[0.2, 0.2, 0.6]), 0.0
+    ).astype(np.float32)
+    if source.family == "encoder_decoder":
+        batch |= _stack(rng, source, "encoder", source.inputs_length)
+    else:
+        batch["decoder_causal_attention"] = (real & (positions < 2)).astype(np.int32)
+    return batch
+
+
+def _stack(rng, source, stack, length):
+    first = rng.integers(2, length // 2, (source.batch_size, 1))
+    second = rng.integers(length // 2 + 1, length + 1, (source.batch_size, 1))
+    columns = np.arange(length)[None, :]
+    segments = np.where(columns < first, 1, np.where(columns < second, 2, 0)).astype(np.int32)
+    positions = np.where(columns < first, columns, columns - first) * (segments > 0)
+    return {
+        f"{stack}_input_tokens": _tokens(rng, source, segments > 0),
+        f"{stack}_segment_ids": segments,
+        f"{stack}_positions": positions.astype(np.int32),
+    }
+
+
+def _tokens(rng, source, real):
+    tokens = rng.integers(2, source.vocab_size, real.shape)
+    return np.where(real, tokens, 0).astype(np.int32)
+
+
+def make_model(family="encoder_decoder", **changes):
+    """Returns a tiny model of a family."""
+    sizes = {
+        "vocab_size": 64,
+        "d_model": 16,
+        "d_ff": 32,
+        "d_kv": 8,
+        "num_heads": 2,
+        "num_encoder_layers": 2 if family == "encoder_decoder" else 0,
+        "num_decoder_layers": 2,
+        "dtype": "float32",
+        "dropout_rate": 0.1,
+    }
+    config = TransformerConfig(**(sizes | changes))
+    return EncoderDecoder(config) if family == "encoder_decoder" else DecoderOnly(config)
+
+
+def make_arguments(model_dir, family="encoder_decoder", **changes):
+    """Returns the arguments of a tiny run of `loop.train`."""
+    arguments = {
+        "model_dir": str(model_dir),
+        "model": make_model(family),
+        "source": FakeSource(family=family),
+        "losses": {"cross_entropy": CrossEntropy()},
+        "optimizer": Adafactor(learning_rate=constant(0.01), min_factored_size=16),
+        "partitioner": Partitioner(rules=rules.data_parallel()),
+        "train_steps": 4,
+        "log_period_steps": 2,
+    }
+    return arguments | changes

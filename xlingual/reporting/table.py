@@ -1,0 +1,88 @@
+"""What a run shows at its end: scores by direction, held-out loss by task, sample outputs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import rich.console
+import rich.table
+import rich.text
+
+from xlingual.outputs import Sample
+
+
+def print_report(
+    results: Mapping[str, Any],
+    samples: Sequence[Sample],
+    console: rich.console.Console | None = None,
+) -> None:
+    """Prints the tables of what evaluators found; nothing where they found nothing.
+
+    Args:
+      results: as in `results.json`; `directions` (direction -> `chrf`, `bleu`, `copy_chrf`,
+        `trained`) and `heldout_loss` (task -> loss) are shown.
+      samples: decoded examples.
+      console: where to print; None for standard output.
+    """
+    console = console or rich.console.Console()
+    if results.get("directions"):
+        console.print(make_direction_table(results["directions"]))
+    if results.get("heldout_loss"):
+        console.print(make_loss_table(results["heldout_loss"]))
+    if samples:
+        console.print(make_sample_table(samples))
+
+
+def make_direction_table(directions: Mapping[str, Mapping[str, Any]]) -> rich.table.Table:
+    """Returns one row a direction, trained ones first, and the mean of each kind.
+
+    Args:
+      directions: direction -> scores, each in [0, 100], and `trained`, a bool.
+    """
+    table = rich.table.Table(title="Translation")
+    for name in ("direction", "kind"):
+        table.add_column(name)
+    columns = ("chrf", "bleu", "copy_chrf")
+    for title in ("chrF", "BLEU", "chrF of copying"):
+        table.add_column(title, justify="right")
+    for trained, kind in ((True, "trained"), (False, "zero-shot")):
+        rows = {n: row for n, row in directions.items() if bool(row.get("trained")) == trained}
+        for name, row in sorted(rows.items()):
+            table.add_row(name, kind, *[_format(row.get(column)) for column in columns])
+        if rows:
+            means = [_mean([row.get(column) for row in rows.values()]) for column in columns]
+            table.add_row("mean", kind, *map(_format, means), style="bold", end_section=True)
+    return table
+
+
+def make_loss_table(losses: Mapping[str, Any]) -> rich.table.Table:
+    """Returns one row a task.
+
+    Args:
+      losses: task -> held-out loss per target token, in nats.
+    """
+    table = rich.table.Table(title="Held-out loss")
+    table.add_column("task")
+    table.add_column("loss", justify="right")
+    for name, loss in sorted(losses.items()):
+        table.add_row(name, _format(loss, digits=4))
+    return table
+
+
+def make_sample_table(samples: Sequence[Sample]) -> rich.table.Table:
+    """Returns one row a sample; text is shown as it is, brackets included."""
+    table = rich.table.Table(title="Samples", show_lines=True)
+    for name in ("task", "source", "target", "prediction"):
+        table.add_column(name, overflow="fold")
+    for sample in samples:
+        cells = (sample.task, sample.source, sample.target, sample.prediction)
+        table.add_row(*[rich.text.Text(cell) for cell in cells])
+    return table
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _format(value: Any, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,277 @@
+"""The train loop: validate, build, restore, compile, then steps.
+
+One step: dispatch step n; read the metrics of step n - 1, so that the device never waits for the
+host; save and run hooks if they are due; fetch the next batch while the device works. Before a
+checkpoint or a hook the metrics of step n are read as well, so that neither ever sees a state that
+is not finite.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from xlingual.checkpointing.manager import CheckpointConfig, CheckpointManager
+from xlingual.data.base import BatchSource
+from xlingual.errors import ConfigError
+from xlingual.losses.base import Loss
+from xlingual.models.base import Model
+from xlingual.optimizers.factory import Optimizer
+from xlingual.partitioning.partitioner import Partitioner
+from xlingual.reporting.results import peak_rss_bytes, write_results
+from xlingual.reporting.table import print_report
+from xlingual.training import startup
+from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
+from xlingual.training.hooks import Hook, HookContext, is_due
+from xlingual.training.interruption import Interruption
+from xlingual.training.recorder import Recorder
+from xlingual.training.snapshots import Snapshots
+from xlingual.training.state import StateLayout, TrainState, make_state, plan_state
+from xlingual.training.step import TrainStep, make_train_step
+
+
+def train(
+    *,
+    model_dir: str,
+    model: Model,
+    source: BatchSource,
+    losses: Mapping[str, Loss],
+    optimizer: Optimizer,
+    partitioner: Partitioner,
+    train_steps: int,
+    num_microbatches: int = 1,
+    seed: int = 0,
+    log_period_steps: int = 100,
+    checkpointer: CheckpointConfig | None = None,
+    hooks: Sequence[Hook] = (),
+    allow_changes: Sequence[str] = (),
+    config_text: str | Callable[[], str] = "",
+) -> TrainState:
+    """Trains, or goes on from the latest checkpoint of `model_dir`; returns the last state.
+
+    Stop and resume give the arrays of an uninterrupted run, bit for bit, on the same devices.
+    SIGTERM saves and returns early; SIGINT saves and raises KeyboardInterrupt.
+
+    Args:
+      model_dir: for checkpoints, `metrics.jsonl`, `tensorboard/` and `results.json`.
+      model: the model.
+      source: the training data.
+      losses: loss name -> loss.
+      optimizer: the optimizer.
+      partitioner: mesh and rules.
+      train_steps: updates at the end of the run, those before a restart included.
+      num_microbatches: parts of a batch that are computed one after the other.
+      seed: parameters and dropout depend on it.
+      log_period_steps: steps between log lines.
+      checkpointer: when to save and what to keep; None for the defaults.
+      hooks: what else happens every N steps.
+      allow_changes: intended differences to the checkpoint (`fingerprint.check_fingerprint`).
+      config_text: the operative configuration or what returns it; saved with every checkpoint.
+
+    Raises:
+      ConfigError: a bad argument, before the first step; a loss, norm or parameter that is not
+        finite; data that end early.
+    """
+    run = _Run(
+        context=HookContext(
+            model_dir=pathlib.Path(model_dir),
+            model=model,
+            partitioner=partitioner,
+            losses=losses,
+            source=source,
+            seed=seed,
+        ),
+        optimizer=optimizer,
+        hooks=tuple(hooks),
+        num_microbatches=num_microbatches,
+        log_period_steps=log_period_steps,
+        last_step=train_steps,
+    )
+    layout, fingerprint = run.validate(allow_changes)
+    with CheckpointManager(model_dir, checkpointer or CheckpointConfig()) as manager:
+        snapshots = Snapshots(manager, fingerprint, source, partitioner, config_text)
+        return run.execute(layout, snapshots, allow_changes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Run:
+    """The phases of `train`, in the order in which they run."""
+
+    context: HookContext
+    optimizer: Optimizer
+    hooks: tuple[Hook, ...]
+    num_microbatches: int
+    log_period_steps: int
+    last_step: int
+
+    def validate(self, allow_changes: Sequence[str]) -> tuple[StateLayout, dict[str, Any]]:
+        """Returns the layout of the state and the run's fingerprint, or finds what is wrong."""
+        context = self.context
+        startup.check_numbers(
+            train_steps=self.last_step,
+            num_microbatches=self.num_microbatches,
+            log_period_steps=self.log_period_steps,
+        )
+        startup.check_data(
+            context.source, context.model, context.partitioner, self.num_microbatches
+        )
+        layout = plan_state(context.model, self.optimizer, context.partitioner, context.source.spec)
+        startup.check_losses_of(context.model, context.losses, layout, context.source)
+        fingerprint = make_fingerprint(
+            data=context.source.fingerprint(),
+            model=context.model,
+            losses=context.losses,
+            optimizer=self.optimizer,
+            seed=context.seed,
+        )
+        check_allow_changes(allow_changes, fingerprint)
+        for hook in self.hooks:
+            hook.prepare(context)
+        startup.check_model_dir(context.model_dir)
+        return layout, fingerprint
+
+    def execute(
+        self, layout: StateLayout, snapshots: Snapshots, allow_changes: Sequence[str]
+    ) -> TrainState:
+        """Restores or makes the state, compiles, takes the steps and reports."""
+        context = self.context
+        state = snapshots.restore(layout, allow_changes)
+        if state is None:
+            state = make_state(
+                context.model, layout, context.partitioner, context.source.spec, context.seed
+            )
+        first_step = int(jax.device_get(state.step))
+        context.writer.open(context.model_dir, first_step, self.last_step)
+        with contextlib.closing(context.writer), Interruption() as interruption:
+            context.writer.say(_describe(context, layout, first_step))
+            train_step = self.compile(layout)
+            recorder = Recorder(
+                snapshots.book,
+                context.writer,
+                log_period_steps=self.log_period_steps,
+                devices=tuple(context.partitioner.mesh.devices.flat),
+            )
+            try:
+                state = self.take_steps(
+                    state, first_step, train_step, snapshots, recorder, interruption
+                )
+            except FloatingPointError as error:
+                raise ConfigError(f"{error}; {snapshots.describe_latest()}") from error
+            self.finish(snapshots, interruption)
+        return state
+
+    def compile(self, layout: StateLayout) -> TrainStep:
+        """Returns the compiled step, which donates the state."""
+        context, begun = self.context, time.monotonic()
+        train_step = make_train_step(
+            model=context.model,
+            losses=context.losses,
+            layout=layout,
+            learning_rate=self.optimizer.learning_rate,
+            num_tasks=len(context.source.tasks),
+            num_microbatches=self.num_microbatches,
+            seed=context.seed,
+        )
+        jitted = context.partitioner.jit(
+            train_step,
+            in_shardings=(layout.shardings, context.partitioner.batch_sharding),
+            out_shardings=(layout.shardings, context.partitioner.replicated),
+            donate_argnums=0,
+        )
+        compiled = jitted.lower(layout.shapes, dict(context.source.spec)).compile()
+        context.writer.say(f"compiled in {time.monotonic() - begun:.1f} s")
+        return compiled
+
+    def take_steps(
+        self,
+        state: TrainState,
+        first_step: int,
+        train_step: TrainStep,
+        snapshots: Snapshots,
+        recorder: Recorder,
+        interruption: Interruption,
+    ) -> TrainState:
+        """Returns the state after the last step, or after the step at which a signal came."""
+        if first_step >= self.last_step:
+            self.run_hooks(self.hooks, state, recorder)
+            return state
+        recorder.start()
+        batch = _next_batch(snapshots, first_step)
+        for step in range(first_step + 1, self.last_step + 1):
+            with jax.transfer_guard("disallow"):
+                state, metrics = train_step(state, batch)
+                recorder.push(step, metrics)
+            stop = interruption.stop_requested(step)
+            due = () if stop else self.due_hooks(step)
+            save = stop or step == self.last_step or snapshots.is_due(step)
+            if save or due:
+                recorder.flush()
+            if save:
+                snapshots.save(step, state)
+            self.run_hooks(due, state, recorder)
+            if stop:
+                break
+            if step < self.last_step:
+                batch = _next_batch(snapshots, step)
+        recorder.log()
+        return state
+
+    def due_hooks(self, step: int) -> tuple[Hook, ...]:
+        """Returns the hooks that run after `step` updates."""
+        return tuple(hook for hook in self.hooks if is_due(hook, step, self.last_step))
+
+    def run_hooks(self, hooks: Sequence[Hook], state: TrainState, recorder: Recorder) -> None:
+        """Runs hooks; their time counts for no step."""
+        with recorder.paused():
+            for hook in hooks:
+                hook.run(self.context, state)
+
+    def finish(self, snapshots: Snapshots, interruption: Interruption) -> None:
+        """Waits for the checkpoint; then reports, or says how to go on after a signal."""
+        where = snapshots.describe_latest()
+        if interruption.stopped:
+            self.context.writer.say(f"stopped by a signal; {where}; the same command goes on")
+            if interruption.received == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        snapshots.count_time()
+        counters = snapshots.book.counters
+        results = self.context.results | {
+            "steps": counters.steps,
+            "seconds": counters.wall_seconds,
+            "tokens_per_second": counters.tokens_per_second,
+            "peak_rss_bytes": peak_rss_bytes(),
+        }
+        self.context.writer.close()
+        if jax.process_index() == 0:
+            path = write_results(self.context.model_dir, results)
+            print_report(results, [s for group in self.context.samples.values() for s in group])
+            print(f"{self.last_step} steps done; results: {path}; {where}")
+
+
+def _next_batch(snapshots: Snapshots, step: int) -> dict[str, jax.Array]:
+    try:
+        with jax.transfer_guard("disallow"):
+            return next(snapshots.batches)
+    except StopIteration:
+        raise ConfigError(
+            f"the data end after step {step}; expected an endless stream (num_epochs=None), or "
+            f"train_steps of at most {step}"
+        ) from None
+
+
+def _describe(context: HookContext, layout: StateLayout, first_step: int) -> str:
+    """Returns one line about the run for people."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(layout.shapes.params))
+    mesh = context.partitioner.mesh
+    axes = ", ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
+    begin = f"going on after step {first_step}" if first_step else "starting"
+    return (
+        f"{context.model.family}, {size:,} parameters, {mesh.size} x "
+        f"{mesh.devices.flat[0].device_kind} ({axes}), {context.model_dir}: {begin}"
+    )

@@ -1,0 +1,95 @@
+"""Reads the metrics of the device one step late, checks them, and writes log lines."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+
+import jax
+
+from xlingual.reporting.metrics import Book, StepMetrics
+from xlingual.reporting.utilization import flops_utilization
+from xlingual.reporting.writers import Writer
+
+
+class Recorder:
+    """Between the train step and the writers."""
+
+    def __init__(
+        self,
+        book: Book,
+        writer: Writer,
+        *,
+        log_period_steps: int,
+        devices: tuple[jax.Device, ...] = (),
+        flops_per_token: float | None = None,
+    ) -> None:
+        """Makes a recorder without entries.
+
+        Args:
+          book: adds up steps.
+          writer: takes the numbers of a log period.
+          log_period_steps: steps between log lines.
+          devices: all devices that take part, for MFU.
+          flops_per_token: useful flops of a real token; None writes no MFU.
+        """
+        self._book = book
+        self._writer = writer
+        self._log_period_steps = log_period_steps
+        self._devices = devices
+        self._flops_per_token = flops_per_token
+        self._pending: tuple[int, StepMetrics] | None = None
+        self._last_step = 0
+        self._clock = time.monotonic()
+
+    def start(self) -> None:
+        """Starts the clock of the first step."""
+        self._clock = time.monotonic()
+
+    def push(self, step: int, metrics: StepMetrics) -> None:
+        """Takes the metrics of the step just dispatched, and reads those of the one before.
+
+        Raises:
+          FloatingPointError: the step before gave a number that is not finite.
+        """
+        self.flush()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        """Waits for the last step that was pushed and enters it.
+
+        Raises:
+          FloatingPointError: it gave a number that is not finite; the message has the step.
+        """
+        if self._pending is None:
+            return
+        (step, on_device), self._pending = self._pending, None
+        metrics = jax.device_get(on_device)
+        now = time.monotonic()
+        self._book.add(metrics, now - self._clock)
+        self._clock, self._last_step = now, step
+        self._writer.advance(step)
+        bad = {name: float(x) for name, x in metrics.scalars.items() if not math.isfinite(x)}
+        if bad or step % self._log_period_steps == 0:
+            self.log()
+        if bad:
+            found = ", ".join(f"{name} is {value}" for name, value in bad.items())
+            raise FloatingPointError(f"step {step}: {found}; expected finite numbers")
+
+    def log(self) -> None:
+        """Writes the numbers since the last line, if any step was entered since."""
+        numbers = self._book.take()
+        if not numbers:
+            return
+        if self._flops_per_token and "tokens_per_second" in numbers:
+            flops = self._flops_per_token * numbers["tokens_per_second"]
+            utilization = flops_utilization(flops, 1.0, self._devices)
+            numbers |= {} if utilization is None else {"mfu": utilization}
+        self._writer.write(self._last_step, numbers)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock: what happens inside counts for no step."""
+        begun = time.monotonic()
+        yield
+        self._clock += time.monotonic() - begun

@@ -1,0 +1,107 @@
+"""What a checkpoint of a run holds, and how a run goes on from it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from xlingual.checkpointing.manager import Checkpoint, CheckpointManager
+from xlingual.data.base import BatchSource
+from xlingual.data.iterator import GlobalBatchIterator
+from xlingual.partitioning.partitioner import Partitioner
+from xlingual.reporting.metrics import Book
+from xlingual.training.fingerprint import check_fingerprint, is_of_data
+from xlingual.training.state import StateLayout, TrainState
+
+
+class Snapshots:
+    """Saves and restores state, data position, counters and configuration together."""
+
+    def __init__(
+        self,
+        manager: CheckpointManager,
+        fingerprint: Mapping[str, Any],
+        source: BatchSource,
+        partitioner: Partitioner,
+        config_text: str | Callable[[], str] = "",
+    ) -> None:
+        """Opens the data stream at its beginning, and an empty book.
+
+        Args:
+          manager: of the run's folder.
+          fingerprint: of the configuration at hand.
+          source: the training data.
+          partitioner: places batches.
+          config_text: the operative configuration, or a function that returns it.
+        """
+        self._manager = manager
+        self._fingerprint = fingerprint
+        self._config_text = config_text
+        self._begun = time.monotonic()
+        self.batches = GlobalBatchIterator(source.iterator(), partitioner)
+        self.book = Book(source.tasks)
+
+    def is_due(self, step: int) -> bool:
+        """Whether the period asks for a checkpoint after `step` updates."""
+        return self._manager.is_due(step)
+
+    def restore(self, layout: StateLayout, allow_changes: Sequence[str]) -> TrainState | None:
+        """Returns the state of the latest checkpoint, and puts data and counters where it says.
+
+        If a change of the data was allowed, the stream starts at its beginning.
+
+        Args:
+          layout: shapes and shardings of the state.
+          allow_changes: differences that are intended (`check_fingerprint`).
+
+        Returns:
+          The state; None where there is no checkpoint.
+
+        Raises:
+          ConfigError: the checkpoint is that of another configuration.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        metadata = self._manager.load_metadata(step)
+        differences = check_fingerprint(metadata["fingerprint"], self._fingerprint, allow_changes)
+        state = self._manager.load_state(step, layout.shapes)
+        if not any(is_of_data(name) for name in differences):
+            self.batches.restore(self._manager.load_position(step))
+        self.book.restore(metadata["counters"])
+        return state
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Starts to save what step `step` left: the position is that of the batches it used."""
+        self.count_time()
+        text = self._config_text if isinstance(self._config_text, str) else self._config_text()
+        metadata = {
+            "step": step,
+            "fingerprint": self._fingerprint,
+            "counters": self.book.state(),
+            "jax_version": jax.__version__,
+        }
+        self._manager.save(
+            step,
+            Checkpoint(
+                state=state,
+                position=self.batches.state(),
+                metadata=metadata,
+                config_text=text,
+            ),
+        )
+
+    def count_time(self) -> None:
+        """Adds the time since the last call to the run's wall time."""
+        now = time.monotonic()
+        self.book.counters.wall_seconds += now - self._begun
+        self._begun = now
+
+    def describe_latest(self) -> str:
+        """Returns where the latest complete checkpoint is, for people."""
+        self._manager.wait()
+        step = self._manager.latest_step()
+        if step is None:
+            return "there is no checkpoint yet"
+        return f"the last good checkpoint is {self._manager.folder / str(step)}"
