@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.errors import ConfigError
+from xlingual.models.flops import Flops, TokenCounts
 from xlingual.outputs import ModelOutputs
 from xlingual.types import Array, Batch, PRNGKey, PyTree
 
@@ -58,6 +59,9 @@ class Model(Protocol):
         Returns:
           `logits` [batch, length, vocab] float32 and the last states of each stack in `hidden`.
         """
+
+    def train_flops(self, tokens: TokenCounts) -> Flops:
+        """Returns the operations of one training step, by part (see `models.flops`)."""
 
     def start_decoding(self, params: PyTree, batch: Batch, *, max_length: int) -> tuple[Array, Any]:
         """Reads the source or the prompt once, and returns scores of the first new token.

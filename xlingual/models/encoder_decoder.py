@@ -18,6 +18,7 @@ from xlingual.models.base import blank_features, check_features, run_network
 from xlingual.models.blocks import BlockCache, BlockContext
 from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
 from xlingual.models.config import TransformerConfig
+from xlingual.models.flops import Flops, TokenCounts, train_flops
 from xlingual.models.transformer import Decoder, Encoder
 from xlingual.outputs import ModelOutputs
 from xlingual.types import Array, Batch, PRNGKey, PyTree
@@ -81,6 +82,10 @@ class EncoderDecoder:
         return run_network(
             EncoderDecoderNetwork.__call__, self._network, params, batch, dropout_key=dropout_key
         )
+
+    def train_flops(self, tokens: TokenCounts) -> Flops:
+        """Returns the operations of one training step, by part (see `models.flops`)."""
+        return train_flops(self.config, tokens)
 
     def start_decoding(
         self, params: PyTree, batch: Batch, *, max_length: int
