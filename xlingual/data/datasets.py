@@ -218,10 +218,7 @@ class SeqioSource:
         tasks = tuple(seqio.TaskRegistry.get(name) for name in self._shares[0])
         vocabulary = task_checks.load_vocabulary_of(tasks[0])
         for task in tasks:
-            if self.split not in task.splits:
-                raise ConfigError(
-                    f"task {task.name!r} has no split {self.split!r}, only {sorted(task.splits)}"
-                )
+            task_checks.check_split(task, self.split)
             if task_checks.load_vocabulary_of(task) != vocabulary:
                 raise ConfigError(
                     f"tasks {task.name!r} and {tasks[0].name!r} of "

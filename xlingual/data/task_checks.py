@@ -45,6 +45,16 @@ def check_lengths(task_feature_lengths: Mapping[str, int]) -> None:
             )
 
 
+def check_split(task: seqio.Task, split: str) -> None:
+    """Checks that a task has a split.
+
+    Raises:
+      ConfigError: it has not; the message lists those it has.
+    """
+    if split not in task.splits:
+        raise ConfigError(f"task {task.name!r} has no split {split!r}, only {sorted(task.splits)}")
+
+
 def load_vocabulary_of(task: seqio.Task) -> seqio.Vocabulary:
     """Returns the vocabulary of a task's targets, after reading its file.
 
