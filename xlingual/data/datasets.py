@@ -17,8 +17,8 @@ import jax
 import seqio
 import tensorflow as tf
 
+from xlingual.data import mixing_rates, task_checks, task_registry
 from xlingual.data import records as records_lib
-from xlingual.data import task_checks, task_registry
 from xlingual.data.base import TaskInfo
 from xlingual.data.leaf_streams import LeafStream, derive_seed
 from xlingual.data.positions import TfDataIterator
@@ -162,9 +162,8 @@ class SeqioSource:
         shares, unit = self._shares
         if unit == "tokens":
             means = {name: s.mean_weighted_targets for name, s in self.statistics.items()}
-            shares = {name: share / means[name] for name, share in shares.items()}
-        total = sum(shares.values())
-        return {name: share / total for name, share in shares.items()}
+            return mixing_rates.token_rates(shares, means)
+        return shares
 
     @functools.cached_property
     def statistics(self) -> Mapping[str, TaskStatistics]:

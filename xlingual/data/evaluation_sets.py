@@ -1,6 +1,7 @@
 """Finite, deterministic sets of examples and batches of one task, for evaluation."""
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,9 @@ from xlingual.data import task_checks, task_registry
 from xlingual.data.leaf_streams import LeafStream, derive_seed
 from xlingual.data.records import load_records
 from xlingual.data.tf_errors import as_config_error
-from xlingual.data.vocabularies import CODE_WHITESPACE, special_tokens
+from xlingual.data.vocabularies import special_tokens
 from xlingual.errors import ConfigError
-from xlingual.objectives.code_whitespace import decode_whitespace
+from xlingual.objectives.code_whitespace import WHITESPACE_PIECES, decode_whitespace
 
 _ALL = 1 << 40
 _PROMPT = re.compile(r"^translate [^:\n]+ to [^:\n]+: ?\n?")
@@ -62,8 +63,7 @@ def load_examples(
       ConfigError: the task, split, files or vocabulary are missing, or there is no example.
     """
     metadata = task_registry.task_metadata(task_name)
-    task = seqio.TaskRegistry.get(task_name)
-    show = TextDecoder(task_checks.load_vocabulary_of(task))
+    show = text_decoder(task_name)
     examples = []
     for features in itertools.islice(
         _features(task_name, split, task_feature_lengths, seed), num_examples
@@ -130,6 +130,17 @@ def load_batches(
     ]
 
 
+@functools.cache
+def text_decoder(task_name: str) -> "TextDecoder":
+    """Returns the decoder of a task's vocabulary.
+
+    Raises:
+      ConfigError: the task is unknown or its vocabulary is missing.
+    """
+    task_registry.task_metadata(task_name)
+    return TextDecoder(task_checks.load_vocabulary_of(seqio.TaskRegistry.get(task_name)))
+
+
 class TextDecoder:
     """Turns ids into text for people."""
 
@@ -140,7 +151,7 @@ class TextDecoder:
         if isinstance(vocabulary, seqio.SentencePieceVocabulary):
             special = special_tokens(vocabulary)
             self._hidden = {
-                index for name, index in special.control.items() if name not in CODE_WHITESPACE
+                index for name, index in special.control.items() if name not in WHITESPACE_PIECES
             }
             self._hidden.update(range(special.sentinel_end, special.sentinel_start + 1))
 
