@@ -37,8 +37,13 @@ _PROGRAM_OWNERS = (
 _Thing = TypeVar("_Thing", bound=Hashable)
 
 
+def num_pairs(source: str, target: str, split: str) -> int:
+    """Returns how many pairs two languages have in a split where they have any."""
+    return min(num_texts(language, split) for language in (source, target))
+
+
 def num_texts(language: str, split: str) -> int:
-    """Returns how many texts and pairs with English a language has in a split."""
+    """Returns how many texts a language has in a split."""
     if split != "train":
         return NUM_HELDOUT_PROGRAMS + (
             0 if language in PROGRAMMING_LANGUAGES else NUM_HELDOUT_SENTENCES

@@ -7,6 +7,7 @@ settings, so that a changed grammar never meets an old vocabulary.
 
 import functools
 import hashlib
+import itertools
 import os
 import pathlib
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import seqio
 
 from tasks import toy_corpus
-from xlingual.data import vocabularies
+from xlingual.data import languages, vocabularies
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_whitespace
 from xlingual.objectives.special_tokens import SpecialTokens
@@ -78,11 +79,14 @@ def cache_folder() -> pathlib.Path:
 @functools.cache
 def _trained_in(folder: pathlib.Path) -> pathlib.Path:
     texts = [code_whitespace.encode_whitespace(text) for text in toy_corpus.vocabulary_texts()]
-    languages = [*toy_corpus.NATURAL_LANGUAGES, *toy_corpus.PROGRAMMING_LANGUAGES]
+    codes = [*toy_corpus.NATURAL_LANGUAGES, *toy_corpus.PROGRAMMING_LANGUAGES]
+    names = languages.language_names(codes).values()
+    # The words of prompts, often enough to become pieces.
+    texts += [f"translate {a} to {b}:" for a, b in itertools.permutations(names, 2)] * 10
     settings: dict[str, Any] = {
         "vocab_size": VOCAB_SIZE,
         "num_sentinels": NUM_SENTINELS,
-        "control_tokens": vocabularies.control_tokens(languages),
+        "control_tokens": vocabularies.control_tokens(codes),
         "character_coverage": 1.0,
         "model_type": "bpe",
     }

@@ -39,8 +39,8 @@ def test_trained_once_with_every_special_piece(cache):
     for language in _languages():
         for name in (f"<2{language}>", f"<lg:{language}>"):
             assert vocabulary.encode(name)[-1] == special.control_id(name)
-    for name in (*vocabularies.CODE_WHITESPACE, *vocabularies.MODES, *vocabularies.MARKERS):
-        assert name in special.control
+    for name in (*code_whitespace.WHITESPACE_PIECES, "[NLU]", "[NLG]", "[S2S]", "<mask>", "<sep>"):
+        assert vocabulary.encode(name)[-1] == special.control_id(name)
 
 
 @pytest.mark.parametrize("language", toy_corpus.NATURAL_LANGUAGES)
