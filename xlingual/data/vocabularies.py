@@ -22,9 +22,9 @@ import seqio
 from sentencepiece import sentencepiece_model_pb2
 
 from xlingual.errors import ConfigError
+from xlingual.objectives.code_whitespace import WHITESPACE_PIECES
 from xlingual.objectives.special_tokens import SpecialTokens
 
-CODE_WHITESPACE = ("<nl>", "<tab>", "<sp1>", "<sp2>", "<sp4>")
 MODES = ("[NLU]", "[NLG]", "[S2S]")
 MARKERS = ("<mask>", "<blank>", "<sep>", "<cls>")
 _SENTINEL = re.compile(r"^▁?<extra_id_(\d+)>$")
@@ -41,7 +41,7 @@ def control_tokens(languages: Sequence[str]) -> list[str]:
     """
     codes = sorted(set(languages))
     tags = [f"<2{code}>" for code in codes] + [f"<lg:{code}>" for code in codes]
-    return [*tags, *MODES, *MARKERS, *CODE_WHITESPACE]
+    return [*tags, *MODES, *MARKERS, *WHITESPACE_PIECES]
 
 
 def train_vocabulary(
