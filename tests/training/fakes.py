@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from xlingual.data.base import TaskInfo
@@ -12,6 +14,7 @@ from xlingual.models.decoder_only import DecoderOnly
 from xlingual.models.encoder_decoder import EncoderDecoder
 from xlingual.optimizers.adafactor import Adafactor
 from xlingual.optimizers.schedules import constant
+from xlingual.outputs import ModelOutputs
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
 
@@ -93,7 +96,7 @@ def make_batch(source, number):
     batch["decoder_loss_weights"] = np.where(
         real, rng.choice([0.0, 0.5, 1.0], shape, p=[0.2, 0.2, 0.6]), 0.0
     ).astype(np.float32)
-    if source.family == "encoder_decoder":
+    if source.family != "decoder_only":
         batch |= _stack(rng, source, "encoder", source.inputs_length)
     else:
         batch["decoder_causal_attention"] = (real & (positions < 2)).astype(np.int32)
@@ -135,12 +138,41 @@ def make_model(family="encoder_decoder", **changes):
     return EncoderDecoder(config) if family == "encoder_decoder" else DecoderOnly(config)
 
 
-def make_arguments(model_dir, family="encoder_decoder", **changes):
-    """Returns the arguments of a tiny run of `loop.train`."""
+@dataclasses.dataclass(frozen=True)
+class FakeModel:
+    """Predicts a target from the token before it: compiles in a moment, has dropout."""
+
+    width: int = 16
+    vocab_size: int = 64
+    dropout_rate: float = 0.1
+    family = "fake"
+    requires_features = ("decoder_input_tokens",)
+
+    def init(self, key, batch):
+        del batch
+        keys = jax.random.split(key)
+        shapes = {"embedding": (self.vocab_size, self.width), "kernel": (self.width, 64)}
+        axes = {"embedding": ("vocab", "embed"), "kernel": ("embed", "vocab")}
+        return {
+            name: nn.LogicallyPartitioned(jax.random.normal(one, shapes[name]), axes[name])
+            for name, one in zip(shapes, keys, strict=True)
+        }
+
+    def apply(self, params, batch, *, dropout_key=None):
+        states = params["embedding"][batch["decoder_input_tokens"]]
+        if dropout_key is not None and self.dropout_rate:
+            kept = jax.random.bernoulli(dropout_key, 1 - self.dropout_rate, states.shape)
+            states = jnp.where(kept, states / (1 - self.dropout_rate), 0.0)
+        return ModelOutputs(logits=states @ params["kernel"], hidden={"decoder": states})
+
+
+def make_arguments(model_dir, model=None, **changes):
+    """Returns the arguments of a tiny run of `loop.train`; the fake model unless told."""
+    model = model or FakeModel()
     arguments = {
         "model_dir": str(model_dir),
-        "model": make_model(family),
-        "source": FakeSource(family=family),
+        "model": model,
+        "source": FakeSource(family=model.family),
         "losses": {"cross_entropy": CrossEntropy()},
         "optimizer": Adafactor(learning_rate=constant(0.01), min_factored_size=16),
         "partitioner": Partitioner(rules=rules.data_parallel()),
@@ -148,3 +180,9 @@ def make_arguments(model_dir, family="encoder_decoder", **changes):
         "log_period_steps": 2,
     }
     return arguments | changes
+
+
+def make_partitioner(num_devices=8, **sizes):
+    """Returns a partitioner of the first devices; fully sharded where `fsdp` is given."""
+    table = rules.fsdp() if "fsdp" in sizes else rules.data_parallel()
+    return Partitioner(rules=table, devices=tuple(jax.devices()[:num_devices]), **sizes)

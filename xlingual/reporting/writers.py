@@ -90,9 +90,10 @@ class TensorBoardWriter:
         )
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Writes scalars."""
+        """Writes the numbers that are finite."""
         for name, value in numbers.items():
-            self._writer.add_scalar(name, value, step)
+            if math.isfinite(value):
+                self._writer.add_scalar(name, value, step)
 
     def advance(self, step: int) -> None:
         """Does nothing."""

@@ -73,7 +73,8 @@ class Recorder:
         if bad or step % self._log_period_steps == 0:
             self.log()
         if bad:
-            found = ", ".join(f"{name} is {value}" for name, value in bad.items())
+            names = sorted(bad, key=lambda name: (name != "loss", name))
+            found = ", ".join(f"{name} is {bad[name]}" for name in names)
             raise FloatingPointError(f"step {step}: {found}; expected finite numbers")
 
     def log(self) -> None:
