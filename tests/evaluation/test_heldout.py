@@ -1,0 +1,138 @@
+"""Held-out loss is the mean over weighted tokens, however they are batched."""
+
+import jax
+import numpy as np
+import pytest
+
+from xlingual.data import evaluation_sets, feature_converters, task_registry
+from xlingual.data.base import TaskInfo
+from xlingual.errors import ConfigError
+from xlingual.evaluation.heldout import HeldoutLoss
+from xlingual.losses.cross_entropy import CrossEntropy
+
+LENGTHS = {"inputs": 24, "targets": 24}
+_LOSSES = {"cross_entropy": CrossEntropy(z_loss=1e-2)}
+_CONVERTER = feature_converters.EncDecFeatureConverter(pack=False)
+
+
+class Source:
+    """A training data set of which only the tasks are asked."""
+
+    def __init__(self, *tasks):
+        self.tasks = [TaskInfo(name=task) for task in tasks]
+
+
+@pytest.fixture
+def tasks(add_task):
+    short = [(f"in {i}", f"out {'a' * (i % 5)}{i}") for i in range(7)]
+    long = [(f"longer in {i}", f"and longer {i}") for i in range(5)]
+    return add_task("short", short), add_task("long", long)
+
+
+def slow_loss(model, params, batches):
+    """Sums over single tokens in numpy, from the logits of one batch at a time."""
+    total = weights = 0.0
+    for batch in batches:
+        logits = np.asarray(jax.jit(model.apply)(params, batch).logits, np.float64)
+        for row, targets in enumerate(batch["decoder_target_tokens"]):
+            for position, target in enumerate(targets):
+                scores = logits[row, position]
+                log_z = np.log(np.sum(np.exp(scores - scores.max()))) + scores.max()
+                weight = float(batch["decoder_loss_weights"][row, position])
+                total += weight * (log_z - scores[target] + 1e-2 * log_z**2)
+                weights += weight
+    return total / weights
+
+
+def test_loss_equals_a_slow_loop_for_both_families(tasks, family, partitioner):
+    model, params, converter = family
+    settings = dict(
+        split="validation",
+        num_batches=9,
+        batch_size=4,
+        task_feature_lengths=LENGTHS,
+        feature_converter=converter,
+    )
+    evaluator = HeldoutLoss(tasks=tasks, **settings)
+    evaluator.prepare(model, partitioner, _LOSSES, Source())
+    evaluation = evaluator(params)
+    found = evaluation.results["heldout_loss"]
+    assert list(found) == list(tasks)
+    for task in tasks:
+        expected = slow_loss(model, params, evaluation_sets.load_batches(task, **settings))
+        assert found[task] == pytest.approx(expected, rel=1e-5)
+        assert evaluation.scalars[f"heldout_loss/{task}"] == found[task]
+    assert evaluation.scalars["heldout_loss/mean"] == pytest.approx(np.mean(list(found.values())))
+
+
+def test_loss_does_not_depend_on_batch_size_or_order(tasks, family, partitioner):
+    model, params, converter = family
+    results = []
+    for batch_size, names in ((2, tasks), (5, tasks[::-1])):
+        evaluator = HeldoutLoss(
+            tasks=names,
+            num_batches=9,
+            batch_size=batch_size,
+            task_feature_lengths=LENGTHS,
+            feature_converter=converter,
+        )
+        for _ in range(2):  # a second start-up replaces the first
+            evaluator.prepare(model, partitioner, _LOSSES, Source())
+        results.append(evaluator(params).results["heldout_loss"])
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+class Bigram:
+    """Logits of a target are the row of its input token in a table."""
+
+    def apply(self, params, batch):
+        outputs = jax.numpy.take(params, batch["decoder_input_tokens"], axis=0)
+        return type("Outputs", (), {"logits": outputs})
+
+
+def test_all_token_losses_add_up_and_mixtures_stand_for_their_tasks(tasks, partitioner):
+    task_registry.register_mixture("both", dict.fromkeys(tasks, 1.0))
+    table = jax.numpy.eye(384) * 3.0
+    losses = {"one": CrossEntropy(z_loss=0.0), "two": CrossEntropy(z_loss=0.0, weight=5.0)}
+    found = []
+    for names, chosen in ((["both"], losses), ([], {"one": losses["one"]})):
+        evaluator = HeldoutLoss(
+            tasks=names,
+            task_feature_lengths=LENGTHS,
+            feature_converter=_CONVERTER,
+            batch_size=8,
+        )
+        evaluator.prepare(Bigram(), partitioner, chosen, Source(*tasks))
+        found.append(evaluator(table).results["heldout_loss"])
+    task_registry.unregister("both")
+    assert found[0] == pytest.approx({task: 2 * loss for task, loss in found[1].items()})
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"tasks": ["shrt"]}, "no task or mixture is named 'shrt'; nearest: short"),
+        ({"num_batches": 0}, "num_batches=0; expected at least 1"),
+        ({"batch_size": 0}, "batch_size=0 does not divide"),
+        ({"split": "dev"}, "dev"),
+        ({"task_feature_lengths": {"inputs": 24, "targets": 1}}, "targets"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_at_start_up(tasks, partitioner, changes, message):
+    settings = dict(
+        tasks=["short"],
+        batch_size=8,
+        task_feature_lengths=LENGTHS,
+        feature_converter=_CONVERTER,
+    )
+    evaluator = HeldoutLoss(**{**settings, **changes})
+    with pytest.raises(ConfigError, match=message):
+        evaluator.prepare(Bigram(), partitioner, _LOSSES, Source())
+
+
+def test_an_empty_task_is_refused_at_start_up(add_task, partitioner):
+    evaluator = HeldoutLoss(
+        tasks=[add_task("empty", [])], task_feature_lengths=LENGTHS, feature_converter=_CONVERTER
+    )
+    with pytest.raises(ConfigError, match="'empty' yields no example"):
+        evaluator.prepare(Bigram(), partitioner, _LOSSES, Source())
