@@ -1,5 +1,7 @@
 """Greedy decoding with a cache against an argmax over full teacher-forced passes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,11 +37,6 @@ def ragged_prompts() -> np.ndarray:
     tokens = np.random.default_rng(0).integers(2, VOCAB_SIZE, (3, max(PROMPT_LENGTHS)))
     inside = np.arange(tokens.shape[1])[None, :] < np.array(PROMPT_LENGTHS)[:, None]
     return np.where(inside, tokens, 0).astype(np.int32)
-
-
-def lively(params):
-    """Larger weights than at initialisation, so that the argmax is not one token for ever."""
-    return jax.tree.map(lambda leaf: leaf * 2.5, params)
 
 
 def encoder_decoder_reference(model, params, source):
@@ -89,66 +86,96 @@ SWITCHES = [
 ]
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=["scan", "unrolled", "per_layer_tied"])
+def ids(switches):
+    return "-".join(switches) or "default"
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=ids)
 def test_encoder_decoder_equals_teacher_forcing(switches):
     model = EncoderDecoder(config(**switches))
-    source = ragged_prompts()
-    names = model.requires_features
-    params = init(model, {name: jax.ShapeDtypeStruct((3, 8), jnp.int32) for name in names})
+    source, params = ragged_prompts(), random_params(model)
     expected = encoder_decoder_reference(model, params, source)
-    found = decode(model, params, {"encoder_input_tokens": source}, eos_id=-1)
+    found = decode(model, params, {"encoder_input_tokens": source})
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(expected)) > 3, "the reference decodes too little to tell models apart"
 
 
-@pytest.mark.parametrize("switches", [*SWITCHES, {"prefix_attention": True}])
+@pytest.mark.parametrize("switches", [*SWITCHES, {"prefix_attention": True}], ids=ids)
 def test_decoder_only_equals_teacher_forcing_with_ragged_prompts(switches):
     model = DecoderOnly(config(num_encoder_layers=0, **switches))
     prompts, lengths = ragged_prompts(), np.array(PROMPT_LENGTHS, np.int32)
     prompts[:, 0] = 0
-    names = model.requires_features
-    params = init(model, {name: jax.ShapeDtypeStruct((3, 8), jnp.int32) for name in names})
+    params = random_params(model)
     expected = decoder_only_reference(model, params, prompts, lengths)
     batch = {"decoder_prefix_tokens": prompts, "decoder_prefix_lengths": lengths}
-    np.testing.assert_array_equal(decode(model, params, batch, eos_id=-1), expected)
+    np.testing.assert_array_equal(decode(model, params, batch), expected)
     assert len(np.unique(expected)) > 3, "the reference decodes too little to tell models apart"
 
 
-def test_rows_end_at_eos_and_are_padded():
-    model = EncoderDecoder(config())
-    source = ragged_prompts()
-    names = model.requires_features
-    params = init(model, {name: jax.ShapeDtypeStruct((3, 8), jnp.int32) for name in names})
-    free = decode(model, params, {"encoder_input_tokens": source}, eos_id=-1)
-    eos_id = int(free[0, 3])
-    found = decode(model, params, {"encoder_input_tokens": source}, eos_id=eos_id)
-    for row, unbounded in zip(found, free, strict=True):
-        ends = np.flatnonzero(unbounded == eos_id)
-        end = ends[0] + 1 if len(ends) else MAX_LENGTH
-        np.testing.assert_array_equal(row[:end], unbounded[:end])
-        assert not row[end:].any()
+@dataclasses.dataclass(frozen=True)
+class Script:
+    """A model that writes given rows whatever it reads; its cache is the step."""
+
+    rows: tuple[tuple[int, ...], ...]
+
+    def start_decoding(self, params, batch, *, max_length):
+        return self._logits(jnp.int32(0)), jnp.int32(1)
+
+    def decode_step(self, params, cache, tokens):
+        return self._logits(cache), cache + 1
+
+    def _logits(self, step):
+        return jax.nn.one_hot(jnp.asarray(self.rows)[:, step], VOCAB_SIZE)
 
 
-def test_one_token_and_bad_length():
-    model = EncoderDecoder(config())
-    source = ragged_prompts()
-    names = model.requires_features
-    params = init(model, {name: jax.ShapeDtypeStruct((3, 8), jnp.int32) for name in names})
-    batch = {"encoder_input_tokens": source}
-    assert greedy_decode(model, params, batch, max_length=1).shape == (3, 1)
-    with pytest.raises(ValueError, match="max_length=0"):
-        greedy_decode(model, params, batch, max_length=0)
+@pytest.mark.parametrize(
+    ("max_length", "expected"),
+    [
+        (1, [[7], [5]]),
+        (3, [[7, 9, 1], [5, 6, 7]]),
+        (6, [[7, 9, 1, 0, 0, 0], [5, 6, 7, 8, 1, 0]]),
+    ],
+)
+def test_rows_end_at_eos_and_are_padded(max_length, expected):
+    model = Script(((7, 9, 1, 4, 4, 4), (5, 6, 7, 8, 1, 4)))
+    found = decode(model, {}, {}, max_length=max_length, eos_id=1)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.int32
 
 
-def init(model, spec):
-    boxed = jax.jit(lambda key: model.init(key, spec))(jax.random.key(0))
-    return lively(split_boxes(boxed)[0])
+def test_decoding_stops_once_every_row_has_ended():
+    """The scripted rows have 5 columns: reading further would write the last token for ever."""
+    steps = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Counting(Script):
+        def decode_step(self, params, cache, tokens):
+            jax.debug.callback(lambda step: steps.append(int(step)), cache)
+            return super().decode_step(params, cache, tokens)
+
+    model = Counting(((7, 1, 4, 4, 4), (5, 6, 1, 4, 4)))
+    found = decode(model, {}, {}, max_length=40, eos_id=1)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(found[:, :4], [[7, 1, 0, 0], [5, 6, 1, 0]])
+    assert sorted(steps) == [1, 2]
 
 
-def decode(model, params, batch, *, eos_id):
-    decoder = jax.jit(
-        lambda params, batch: greedy_decode(
-            model, params, batch, max_length=MAX_LENGTH, eos_id=eos_id
-        )
-    )
-    return np.asarray(decoder(params, batch))
+def test_a_length_below_one_is_refused():
+    with pytest.raises(ValueError, match="max_length=0; expected at least 1"):
+        greedy_decode(Script(((1,),)), {}, {}, max_length=0)
+
+
+def random_params(model):
+    """Unboxed float32 parameters, large enough that the argmax is not one token for ever."""
+    spec = {name: jax.ShapeDtypeStruct((1, 4), jnp.int32) for name in model.requires_features}
+    shapes, _ = split_boxes(jax.eval_shape(lambda k: model.init(k, spec), jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    draw = rng.standard_normal
+    return jax.tree.map(lambda leaf: (draw(leaf.shape) * 0.6).astype(np.float32), shapes)
+
+
+def decode(model, params, batch, *, max_length=MAX_LENGTH, eos_id=-1):
+    def run(params, batch):
+        return greedy_decode(model, params, batch, max_length=max_length, eos_id=eos_id)
+
+    return np.asarray(jax.jit(run)(params, batch))

@@ -97,8 +97,12 @@ def relative_position_bucket(
       Raffel et al., 2020, arXiv:1910.10683, section 2.1.
     """
     table = _bucket_table(bidirectional, num_buckets, max_distance)
-    index = jnp.clip(jnp.asarray(relative_position), -max_distance, max_distance) + max_distance
-    return jnp.asarray(table)[index]
+    if isinstance(relative_position, np.ndarray):
+        return jnp.asarray(
+            table[np.clip(relative_position, -max_distance, max_distance) + max_distance]
+        )
+    index = jnp.clip(relative_position, -max_distance, max_distance) + max_distance
+    return jnp.take(jnp.asarray(table), index, mode="clip")
 
 
 def toeplitz(diagonals: Array, *, num_queries: int, num_keys: int) -> Array:

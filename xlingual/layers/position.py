@@ -52,10 +52,8 @@ class RelativePositionBias(nn.Module):
         Returns:
           [1, heads, num_queries, num_keys] float32.
         """
-        buckets = self._bucket(np.arange(1 - num_queries, num_keys))
-        return toeplitz(self.rel_embedding[:, buckets], num_queries=num_queries, num_keys=num_keys)[
-            None
-        ]
+        diagonals = self._lookup(np.arange(1 - num_queries, num_keys))
+        return toeplitz(diagonals, num_queries=num_queries, num_keys=num_keys)[None]
 
     def at(self, relative_position: Array) -> Array:
         """Returns the bias at given distances, for decoding one token a row.
@@ -66,13 +64,14 @@ class RelativePositionBias(nn.Module):
         Returns:
           [batch, heads, 1, k] float32.
         """
-        bias = self.rel_embedding[:, self._bucket(relative_position)]
-        return jnp.transpose(bias, (1, 0, 2))[:, :, None, :]
+        return jnp.transpose(self._lookup(relative_position), (1, 0, 2))[:, :, None, :]
 
-    def _bucket(self, relative_position: np.ndarray | Array) -> Array:
-        return relative_position_bucket(
+    def _lookup(self, relative_position: np.ndarray | Array) -> Array:
+        """The learned numbers of distances of shape [...], [heads, ...] float32."""
+        buckets = relative_position_bucket(
             relative_position,
             bidirectional=self.bidirectional,
             num_buckets=self.num_buckets,
             max_distance=self.max_distance,
         )
+        return jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")
