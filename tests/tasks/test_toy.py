@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import seqio
 
-from tasks import toy, toy_corpus, toy_vocabulary
+from tasks import toy, toy_corpus, toy_vocabulary, trained_vocabulary
 from xlingual.data import task_registry
 from xlingual.objectives.code_whitespace import decode_whitespace
 from xlingual.objectives.span_corruption import merge_spans
@@ -19,7 +19,7 @@ _PAIR_OBJECTIVES = ("translation", "ptlm")
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(toy_vocabulary.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(trained_vocabulary.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tasks import toy_corpus, toy_vocabulary
+from tasks import toy_corpus, toy_vocabulary, trained_vocabulary
 from xlingual.data import vocabularies
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_whitespace
@@ -17,7 +17,7 @@ from xlingual.objectives import code_whitespace
 def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(toy_vocabulary.CACHE_VARIABLE, str(folder))
+        patch.setenv(trained_vocabulary.CACHE_VARIABLE, str(folder))
         yield folder
 
 
@@ -26,12 +26,12 @@ def _languages():
 
 
 def test_trained_once_with_every_special_piece(cache):
-    vocabulary = toy_vocabulary.ToyVocabulary()
+    vocabulary = toy_vocabulary.toy_vocabulary.__wrapped__()
     assert vocabulary.vocab_size == toy_vocabulary.VOCAB_SIZE
     (file,) = cache.glob("*.model")
     assert vocabulary.sentencepiece_model_file == str(file)
     modified = file.stat().st_mtime_ns
-    assert toy_vocabulary.ToyVocabulary().encode("The queen") == vocabulary.encode("The queen")
+    assert toy_vocabulary.toy_vocabulary.__wrapped__().encode("The queen") == vocabulary.encode("The queen")
     assert file.stat().st_mtime_ns == modified
     special = vocabularies.special_tokens(vocabulary)
     assert special.num_sentinels == 100
@@ -78,7 +78,7 @@ def test_import_neither_trains_nor_renders(tmp_path):
         "assert corpus._sentences.cache_info().currsize == 0\n"
         "assert corpus._programs.cache_info().currsize == 0\n"
     )
-    environment = os.environ | {toy_vocabulary.CACHE_VARIABLE: str(tmp_path / "cache")}
+    environment = os.environ | {trained_vocabulary.CACHE_VARIABLE: str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
     assert not (tmp_path / "cache").exists()
 
@@ -86,6 +86,6 @@ def test_import_neither_trains_nor_renders(tmp_path):
 def test_unwritable_cache_is_named(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setenv(toy_vocabulary.CACHE_VARIABLE, str(blocked / "cache"))
-    with pytest.raises(ConfigError, match=r"cannot write the toy vocabulary .*XLINGUAL_CACHE"):
+    monkeypatch.setenv(trained_vocabulary.CACHE_VARIABLE, str(blocked / "cache"))
+    with pytest.raises(ConfigError, match=r"cannot write the vocabulary .*XLINGUAL_CACHE"):
         toy_vocabulary.vocabulary_path()
