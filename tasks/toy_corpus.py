@@ -63,11 +63,7 @@ def texts(language: str, split: str) -> list[str]:
     Returns:
         `num_texts(language, split)` texts; code has its line breaks and indentation.
     """
-    if language != PIVOT or split != "train":
-        return _render(_owned(language, split), language)
-    # English owns meanings of its own; its descriptions are those of the Python programs.
-    descriptions = _owned("python", split)[:NUM_TRAIN_DESCRIPTIONS]
-    return _render(_spread(_sentences()[PIVOT], descriptions), PIVOT)
+    return list(_rendered(language, split, language))
 
 
 def pairs(source: str, target: str, split: str) -> tuple[list[str], list[str]]:
@@ -95,10 +91,9 @@ def pairs(source: str, target: str, split: str) -> tuple[list[str], list[str]]:
         if PIVOT not in sides:
             raise ValueError(f"{source}-{target} has no train split: neither side is {PIVOT!r}")
         (owner,) = sides - {PIVOT}
-        meanings = _owned(owner, split)
     else:
-        meanings = _owned(min(code) if code else PIVOT, split)
-    return _render(meanings, source), _render(meanings, target)
+        owner = min(code) if code else PIVOT
+    return list(_rendered(owner, split, source)), list(_rendered(owner, split, target))
 
 
 def vocabulary_texts() -> Iterable[str]:
@@ -114,7 +109,10 @@ def vocabulary_texts() -> Iterable[str]:
 _Meaning = toy_meaning.Meaning | toy_programs.Program
 
 
-def _render(meanings: Sequence[_Meaning], language: str) -> list[str]:
+@functools.cache
+def _rendered(owner: str, split: str, language: str) -> Sequence[str]:
+    """Returns what the owner of meanings owns in a split, in some language."""
+    meanings = _owned(owner, split)
     if language in PROGRAMMING_LANGUAGES:
         render_code = toy_programs.RENDERERS[language]
         return [render_code(m) for m in meanings if isinstance(m, toy_programs.Program)]
@@ -128,7 +126,7 @@ def _render(meanings: Sequence[_Meaning], language: str) -> list[str]:
 
 
 def _owned(language: str, split: str) -> list[_Meaning]:
-    """Returns what the pairs of a language with English say."""
+    """Returns what the texts of a language say, and its pairs with English but for English."""
     if split != "train":
         programs: list[_Meaning] = list(_heldout_programs(split))
         if language in PROGRAMMING_LANGUAGES:
@@ -137,7 +135,8 @@ def _owned(language: str, split: str) -> list[_Meaning]:
     if language in PROGRAMMING_LANGUAGES:
         return list(_programs()[language])
     if language == PIVOT:
-        return list(_sentences()[language])
+        # Its descriptions are those of Python programs.
+        return _spread(_sentences()[PIVOT], _programs()["python"][:NUM_TRAIN_DESCRIPTIONS])
     return _spread(_sentences()[language], _programs()[language])
 
 
