@@ -278,7 +278,7 @@ def test_an_empty_task_is_named(add_task, add_mixture, texts_of):
     add_task("full", texts_of("a", 5))
     add_task("empty", source=seqio.FunctionDataSource(make, splits=("train",)))
     add_mixture("mixed", {"full": 1, "empty": 1})
-    with pytest.raises(ConfigError, match="task 'empty': it has no records"):
+    with pytest.raises(ConfigError, match="task 'empty' has no records"):
         _ = _source("mixed").tasks
 
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from xlingual.data import mixing_rates, task_checks, task_registry
 from xlingual.data import records as records_lib
 from xlingual.data.base import TaskInfo
-from xlingual.data.leaf_streams import LeafStream, derive_seed
+from xlingual.data.leaf_streams import LeafStream, derive_seed, make_leaves
 from xlingual.data.positions import TfDataIterator
 from xlingual.data.task_statistics import TaskStatistics, measure_tasks
 from xlingual.data.tf_errors import as_config_error
@@ -227,15 +227,8 @@ class SeqioSource:
 
     @functools.cached_property
     def _leaves(self) -> tuple[LeafStream, ...]:
-        return tuple(
-            LeafStream(
-                task=task,
-                task_id=index + 1,
-                task_feature_lengths=self.task_feature_lengths,
-                seed=derive_seed(self.seed, task.name, self._hosts[0]),
-            )
-            for index, task in enumerate(self._tasks)
-        )
+        seed = derive_seed(self.seed, "preprocessing", self._hosts[0])
+        return make_leaves(self._tasks, self.task_feature_lengths, seed)
 
     @functools.cached_property
     def _records(self) -> dict[str, records_lib.Records]:

@@ -12,7 +12,7 @@ import seqio
 import tensorflow as tf
 
 from xlingual.data import task_checks, task_registry
-from xlingual.data.leaf_streams import LeafStream, derive_seed
+from xlingual.data.leaf_streams import derive_seed, make_leaves
 from xlingual.data.records import load_records
 from xlingual.data.tf_errors import as_config_error
 from xlingual.data.vocabularies import special_tokens
@@ -195,12 +195,7 @@ def _examples(task_name: str, split: str, lengths: Mapping[str, int], seed: int)
     task_checks.load_vocabulary_of(task)
     with as_config_error(f"task {task_name!r}, split {split!r}"):
         records = load_records(task.source, split)
-    leaf = LeafStream(
-        task=task,
-        task_id=1,
-        task_feature_lengths=lengths,
-        seed=derive_seed(seed, task_name),
-    )
+    (leaf,) = make_leaves([task], lengths, derive_seed(seed, "evaluation"))
     options = tf.data.Options()
     options.deterministic = True
     return leaf.examples(records.sample(_ALL, seed)).with_options(options)

@@ -226,7 +226,8 @@ def _in_groups(
     ds: tf.data.Dataset, convert: Callable[..., dict[str, tf.Tensor]], group_size: int
 ) -> tf.data.Dataset:
     """Returns the rows that `convert` makes of groups of examples."""
-    ds = ds.map(_with_header, num_parallel_calls=tf.data.AUTOTUNE)
+    with_header, convert = map(tf.autograph.experimental.do_not_convert, (_with_header, convert))
+    ds = ds.map(with_header, num_parallel_calls=tf.data.AUTOTUNE)
     ds = ds.padded_batch(group_size)
     return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 

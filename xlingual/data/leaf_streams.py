@@ -1,22 +1,28 @@
-"""One task of a mixture as a stream of task features with its id attached.
+"""The tasks of a mixture as streams of task features with their ids attached.
 
-The preprocessors of a task are traced once, as a function from records to examples; the same trace
-then serves measuring, evaluation and training. Seeds are derived from (seed, task name, host), so
-tasks draw independent noise and a mixture with one task more leaves the others unchanged.
+Preprocessors are traced once, as a function from records to examples and without autograph. Tasks
+with the same preprocessors share one trace, which serves measuring and training alike, because
+tracing is nearly all of the start-up time of a mixture of many languages. Preprocessors that need
+autograph, or compute numbers while they build a data set, cannot be traced so; they are applied
+anew each time, as SeqIO does.
+
+As in SeqIO's mixtures, all tasks get the same seed.
 """
 
 import dataclasses
-import functools
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import seqio
 import tensorflow as tf
 
+from xlingual.data.structure import same_structure
 from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
 
 FEATURES = ("inputs", "targets", "targets_weights")
+_NOT_TRACEABLE = (AttributeError, NotImplementedError, TypeError)
+"""What `tensor.numpy()`, `int(tensor)` and `if tensor:` raise on a tensor without a value."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,12 +34,14 @@ class LeafStream:
       task_id: >= 1, attached to each example.
       task_feature_lengths: limits of `inputs` and `targets`, in tokens.
       seed: of the preprocessors.
+      traced: (records, task id) -> examples; shared by tasks with the same preprocessors.
     """
 
     task: seqio.Task
     task_id: int
     task_feature_lengths: Mapping[str, int]
     seed: int
+    traced: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]
 
     def examples(self, records: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the examples that the task makes of `records`.
@@ -44,22 +52,67 @@ class LeafStream:
         Raises:
           ConfigError: if a preprocessor fails, or gives no `targets`, or not integers of rank 1.
         """
+        task_id = tf.constant(self.task_id, tf.int32)
         with as_config_error(f"task {self.task.name!r}"):
-            return self._traced(records)
+            try:
+                return self.traced(records, task_id)
+            except _NOT_TRACEABLE:
+                return _preprocess(
+                    records, task_id, self.task, self.task_feature_lengths, self.seed
+                )
 
-    @functools.cached_property
-    def _traced(self) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-        return tf.function(self._preprocess, autograph=False)
 
-    def _preprocess(self, records: tf.data.Dataset) -> tf.data.Dataset:
-        dataset = self.task.preprocess_precache(records, seed=self.seed)
-        dataset = self.task.preprocess_postcache(
-            dataset, sequence_length=dict(self.task_feature_lengths), seed=self.seed
+def make_leaves(
+    tasks: Sequence[seqio.Task], task_feature_lengths: Mapping[str, int], seed: int
+) -> tuple[LeafStream, ...]:
+    """Returns one stream a task, in the same order; `tasks[i]` has id `i + 1`.
+
+    Args:
+      tasks: SeqIO tasks.
+      task_feature_lengths: limits of `inputs` and `targets`, in tokens.
+      seed: of the preprocessors.
+    """
+    leaves: list[LeafStream] = []
+    for index, task in enumerate(tasks):
+        twin = next((leaf for leaf in leaves if _same_preprocessing(leaf.task, task)), None)
+        leaves.append(
+            LeafStream(
+                task=task,
+                task_id=index + 1,
+                task_feature_lengths=task_feature_lengths,
+                seed=seed,
+                traced=twin.traced if twin else _trace(task, task_feature_lengths, seed),
+            )
         )
-        _check_features(self.task.name, dataset.element_spec)
-        return dataset.map(self._attach, num_parallel_calls=tf.data.AUTOTUNE)
+    return tuple(leaves)
 
-    def _attach(self, example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+
+def derive_seed(seed: int, purpose: str, host_index: int = 0) -> int:
+    """Returns a seed in [0, 2**30) for one purpose on one host."""
+    return zlib.crc32(f"{seed}/{purpose}/{host_index}".encode()) & 0x3FFFFFFF
+
+
+def _trace(
+    task: seqio.Task, lengths: Mapping[str, int], seed: int
+) -> Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]:
+    def function(records: tf.data.Dataset, task_id: tf.Tensor) -> tf.data.Dataset:
+        return _preprocess(records, task_id, task, lengths, seed)
+
+    return tf.function(tf.autograph.experimental.do_not_convert(function), autograph=False)
+
+
+def _preprocess(
+    records: tf.data.Dataset,
+    task_id: tf.Tensor,
+    task: seqio.Task,
+    lengths: Mapping[str, int],
+    seed: int,
+) -> tf.data.Dataset:
+    dataset = task.preprocess_precache(records, seed=seed)
+    dataset = task.preprocess_postcache(dataset, sequence_length=dict(lengths), seed=seed)
+    _check_features(dataset.element_spec)
+
+    def attach(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         targets = tf.cast(example["targets"], tf.int32)
         inputs = tf.cast(example.get("inputs", targets[:0]), tf.int32)
         weights = tf.cast(example.get("targets_weights", tf.ones_like(targets)), tf.int32)
@@ -67,21 +120,24 @@ class LeafStream:
             "inputs": tf.ensure_shape(inputs, [None]),
             "targets": tf.ensure_shape(targets, [None]),
             "targets_weights": tf.ensure_shape(weights, [None]),
-            "task_id": tf.constant(self.task_id, tf.int32),
+            "task_id": task_id,
         }
 
-
-def derive_seed(seed: int, name: str, host_index: int = 0) -> int:
-    """Returns a seed in [0, 2**30) for one task on one host."""
-    return zlib.crc32(f"{seed}/{name}/{host_index}".encode()) & 0x3FFFFFFF
+    return dataset.map(attach, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _check_features(name: str, spec: Mapping[str, tf.TensorSpec]) -> None:
+def _same_preprocessing(task: seqio.Task, other: seqio.Task) -> bool:
+    return same_structure(list(task.preprocessors), list(other.preprocessors)) and same_structure(
+        dict(task.output_features), dict(other.output_features)
+    )
+
+
+def _check_features(spec: Mapping[str, tf.TensorSpec]) -> None:
     if "targets" not in spec:
         raise ConfigError(f"it yields the features {sorted(spec)}, expected 'targets' among them")
     for feature in FEATURES:
         found = spec.get(feature)
-        if found is not None and not (found.shape.rank == 1 and found.dtype.is_integer):
+        if found is not None and not (found.shape.rank in (1, None) and found.dtype.is_integer):
             raise ConfigError(
                 f"feature {feature!r} has rank {found.shape.rank} and type {found.dtype.name}, "
                 "expected rank 1 and an integer type"

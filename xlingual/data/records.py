@@ -7,6 +7,7 @@ twice.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -117,18 +118,9 @@ class LoadedRecords:
         return self._gather(places, seed=seed, shuffle=True)
 
     def _gather(self, places: tf.data.Dataset, *, seed: int, shuffle: bool) -> tf.data.Dataset:
-        columns, count = dict(self.columns), max(self.count, 1)
-
-        def gather(place: tf.Tensor) -> dict[str, tf.Tensor]:
-            index = place % count
-            if shuffle:
-                epoch = tf.cast(place // count, tf.uint32)
-                low, high = (tf.fill(tf.shape(epoch), part) for part in _seed_words(seed))
-                key = tf.stack([low, high, epoch], axis=1)
-                index = tf.random_index_shuffle(index, key, count - 1)
-            return {name: tf.gather(column, index) for name, column in columns.items()}
-
-        return places.batch(_INDEX_BATCH).map(gather).unbatch()
+        words = tf.constant([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], tf.uint32)
+        count = tf.constant(max(self.count, 1), tf.int64)
+        return _look_up(places, dict(self.columns), count, words, tf.constant(shuffle))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,12 +171,29 @@ class StreamedRecords:
         return self.source.get_dataset(split=self.split, shuffle=False).take(count)
 
 
+@functools.partial(tf.function, autograph=False)
+@tf.autograph.experimental.do_not_convert
+def _look_up(
+    places: tf.data.Dataset,
+    columns: Mapping[str, tf.Tensor],
+    count: tf.Tensor,
+    seed: tf.Tensor,
+    shuffle: tf.Tensor,
+) -> tf.data.Dataset:
+    """Returns records by their place in the endless order of epochs; traced once for all tasks."""
+
+    def gather(place: tf.Tensor) -> dict[str, tf.Tensor]:
+        index = place % count
+        epoch = tf.cast(place // count, tf.uint32)[:, None]
+        key = tf.concat([tf.tile(seed[None], [tf.size(place), 1]), epoch], axis=1)
+        shuffled = tf.random_index_shuffle(index, key, count - 1)
+        index = tf.where(shuffle, shuffled, index)
+        return {name: tf.gather(column, index) for name, column in columns.items()}
+
+    return places.batch(_INDEX_BATCH).map(gather).unbatch()
+
+
 def _num_bytes(column: tf.Tensor) -> int:
     if column.dtype == tf.string:
         return int(tf.reduce_sum(tf.strings.length(column))) + 24 * int(tf.size(column))
     return int(tf.size(column)) * column.dtype.size
-
-
-def _seed_words(seed: int) -> tuple[tf.Tensor, tf.Tensor]:
-    low, high = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
-    return tf.constant(low, tf.uint32), tf.constant(high, tf.uint32)

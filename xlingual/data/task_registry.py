@@ -9,14 +9,13 @@ References:
 
 import dataclasses
 import difflib
-import functools
 import math
-import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import seqio
 
+from xlingual.data.structure import same_structure
 from xlingual.errors import ConfigError
 
 ShareUnit = Literal["tokens", "examples"]
@@ -108,9 +107,9 @@ def register_task(
         old = seqio.TaskRegistry.get(name)
         same = (
             _TASKS.get(name) == metadata
-            and _same(old.source, source)
-            and _same(list(old.preprocessors), list(preprocessors))
-            and _same(dict(old.output_features), dict(output_features))
+            and same_structure(old.source, source)
+            and same_structure(list(old.preprocessors), list(preprocessors))
+            and same_structure(dict(old.output_features), dict(output_features))
         )
         if not same:
             raise ConfigError(
@@ -243,27 +242,3 @@ def _check_shares(metadata: MixtureMetadata) -> None:
 def _nearest(name: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
     return f"nearest: {', '.join(matches)}" if matches else "no registered name is similar"
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two parts of a task definition are the same, looking into functions and sources."""
-    if a is b:
-        return True
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, functools.partial):
-        return _same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
-    if isinstance(a, types.FunctionType):
-        return a.__code__ == b.__code__ and _same(_captured(a), _captured(b))
-    if isinstance(a, seqio.DataSource):
-        return _same(vars(a), vars(b))
-    if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)
-
-
-def _captured(function: types.FunctionType) -> tuple[Any, ...]:
-    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-    return cells, function.__defaults__, function.__kwdefaults__

@@ -5,9 +5,9 @@ tokens of an example (OBJECTIVES, mixing objectives in one run), and epochs are 
 both need numbers that only the preprocessed examples show.
 """
 
-import concurrent.futures
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,8 @@ from xlingual.data.leaf_streams import LeafStream
 from xlingual.data.records import Records
 from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
+
+_WEIGHTS = np.array(TARGET_WEIGHT_OF_CLASS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,7 @@ class TaskStatistics:
 
 
 def measure_tasks(
-    leaves: Sequence[LeafStream],
-    records: Mapping[str, Records],
-    *,
-    num_records: int = 256,
-    num_threads: int = 4,
+    leaves: Sequence[LeafStream], records: Mapping[str, Records], *, num_records: int = 256
 ) -> dict[str, TaskStatistics]:
     """Returns task name -> statistics.
 
@@ -60,63 +58,84 @@ def measure_tasks(
       leaves: the tasks.
       records: task name -> its records.
       num_records: size of the sample; the mean of 256 examples is within a few percent.
-      num_threads: tasks measured at a time.
 
     Raises:
       ConfigError: a task has no record, or its records yield no example.
     """
-    # Tracing shares global seeds in SeqIO, so it is done one task after the other.
-    samples = {
-        leaf.task.name: _sample(leaf, records[leaf.task.name], num_records) for leaf in leaves
+    samples = {leaf.task_id: records[leaf.task.name].sample(num_records, 0) for leaf in leaves}
+    sizes = {
+        leaf.task_id: _size(samples[leaf.task_id], records[leaf.task.name].count, num_records)
+        for leaf in leaves
     }
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        futures = {
-            leaf.task.name: pool.submit(
-                _measure, leaf, *samples[leaf.task.name], records[leaf.task.name].count
-            )
-            for leaf in leaves
-        }
-        return {name: future.result() for name, future in futures.items()}
+    for leaf in leaves:
+        if not sizes[leaf.task_id]:
+            raise ConfigError(f"task {leaf.task.name!r} has no records")
+    counts = {leaf.task_id: _Counts() for leaf in leaves}
+    for example in _one_after_the_other(leaves, samples):
+        counts[int(example["task_id"])].add(example)
+    return {
+        leaf.task.name: _statistics(
+            leaf, records[leaf.task.name].count, sizes[leaf.task_id], counts[leaf.task_id]
+        )
+        for leaf in leaves
+    }
 
 
-def _sample(
-    leaf: LeafStream, records: Records, num_records: int
-) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+class _Counts:
+    """Running sums over examples."""
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self.inputs = 0
+        self.targets = 0
+        self.weighted = 0.0
+
+    def add(self, example: Mapping[str, np.ndarray]) -> None:
+        self.examples += 1
+        self.inputs += len(example["inputs"])
+        self.targets += len(example["targets"])
+        self.weighted += float(_WEIGHTS[example["targets_weights"]].sum())
+
+
+def _size(sample: tf.data.Dataset, count: int | None, num_records: int) -> int:
+    if count is not None:
+        return min(count, num_records)
+    return int(sample.reduce(0, lambda size, _: size + 1))
+
+
+def _one_after_the_other(
+    leaves: Sequence[LeafStream], samples: Mapping[int, tf.data.Dataset]
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yields the examples of all samples from one iterator, which sets shared functions up once."""
+    streams = [leaf.examples(samples[leaf.task_id]) for leaf in leaves]
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
-    sample = records.sample(num_records, leaf.seed)
-    return sample.with_options(options), leaf.examples(sample).with_options(options)
+    chained = functools.reduce(lambda first, second: first.concatenate(second), streams)
+    try:
+        yield from chained.with_options(options).as_numpy_iterator()
+    except tf.errors.OpError:
+        for leaf, stream in zip(leaves, streams, strict=True):
+            with as_config_error(f"task {leaf.task.name!r}"):
+                for _ in stream:
+                    pass
+        raise
 
 
-def _measure(
-    leaf: LeafStream,
-    sample: tf.data.Dataset,
-    examples: tf.data.Dataset,
-    num_records: int | None,
+def _statistics(
+    leaf: LeafStream, num_records: int | None, sampled: int, counts: _Counts
 ) -> TaskStatistics:
-    name = leaf.task.name
-    with as_config_error(f"task {name!r}"):
-        sampled = int(sample.reduce(0, lambda count, _: count + 1))
-        if sampled == 0:
-            raise ConfigError("it has no records")
-        weights = np.array(TARGET_WEIGHT_OF_CLASS)
-        inputs, targets, weighted = [], [], []
-        for example in examples.as_numpy_iterator():
-            inputs.append(len(example["inputs"]))
-            targets.append(len(example["targets"]))
-            weighted.append(weights[example["targets_weights"]].sum())
-        if not sum(weighted):
-            raise ConfigError(
-                f"{sampled} records yield no example with targets under task_feature_lengths="
-                f"{dict(leaf.task_feature_lengths)}: are the lengths too short, or is every "
-                "record filtered out?"
-            )
+    if not counts.weighted:
+        raise ConfigError(
+            f"task {leaf.task.name!r}: {sampled} records yield no example with targets under "
+            f"task_feature_lengths={dict(leaf.task_feature_lengths)}: are the lengths too short, "
+            "or is every record filtered out?"
+        )
     return TaskStatistics(
         num_records=num_records,
         sampled_records=sampled,
-        sampled_examples=len(targets),
-        mean_input_tokens=float(np.mean(inputs)),
-        mean_target_tokens=float(np.mean(targets)),
-        mean_weighted_targets=float(np.mean(weighted)),
+        sampled_examples=counts.examples,
+        mean_input_tokens=counts.inputs / counts.examples,
+        mean_target_tokens=counts.targets / counts.examples,
+        mean_weighted_targets=counts.weighted / counts.examples,
     )
