@@ -12,6 +12,7 @@ from xlingual.losses.cross_entropy import CrossEntropy
 from xlingual.models.config import TransformerConfig
 from xlingual.models.decoder_only import DecoderOnly
 from xlingual.models.encoder_decoder import EncoderDecoder
+from xlingual.models.flops import Flops
 from xlingual.optimizers.adafactor import Adafactor
 from xlingual.optimizers.schedules import constant
 from xlingual.outputs import ModelOutputs
@@ -164,6 +165,10 @@ class FakeModel:
             kept = jax.random.bernoulli(dropout_key, 1 - self.dropout_rate, states.shape)
             states = jnp.where(kept, states / (1 - self.dropout_rate), 0.0)
         return ModelOutputs(logits=states @ params["kernel"], hidden={"decoder": states})
+
+    def train_flops(self, tokens):
+        head = 6.0 * self.width * self.vocab_size * tokens.decoder
+        return Flops(encoder=0.0, decoder_self=0.0, cross=0.0, decoder_mlp=0.0, head=head)
 
 
 def make_arguments(model_dir, model=None, **changes):

@@ -61,7 +61,7 @@ def test_parts_are_numbered():
 
 
 def test_rows_that_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="6 rows.*num_microbatches=4"):
+    with pytest.raises(ValueError, match=r"6 rows.*num_microbatches=4"):
         accumulate(lambda *_: ({}, {}), {}, {"x": jnp.zeros(6)}, 4)
 
 

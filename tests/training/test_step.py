@@ -67,7 +67,10 @@ def test_metrics_per_task_are_those_of_a_slow_sum():
     assert sums.targets[0] == 0 and sums.examples[0] == 0
     assert float(sums.examples.sum()) == 16  # eight rows of two examples
     for stack in ("encoder", "decoder"):
-        assert int(sums.tokens[stack]) == (batch[f"{stack}_segment_ids"] > 0).sum()
+        ids = batch[f"{stack}_segment_ids"]
+        assert int(sums.tokens[stack]) == (ids > 0).sum()
+        pairs = (ids[:, :, None] == ids[:, None, :]) & (ids > 0)[:, :, None]
+        assert float(sums.pairs[stack]) == pairs.sum()
     np.testing.assert_allclose(
         metrics.scalars["loss"], (losses * weights).sum() / weights.sum(), rtol=1e-5
     )

@@ -30,18 +30,23 @@ class BytesHandler(ocp.AsyncCheckpointHandler):
 
         async def write() -> None:
             if self._writes:
-                (directory / self._filename).write_bytes(content)
+                write_file(directory / self._filename, content)
 
         return [future.CommitFutureAwaitingContractedSignals(write(), name="save_bytes")]
 
     def save(self, directory: pathlib.Path, *args: Any, **kwargs: Any) -> None:
         """Writes at once."""
         if self._writes:
-            (directory / self._filename).write_bytes(kwargs["args"].content)
+            write_file(directory / self._filename, kwargs["args"].content)
 
     def restore(self, directory: pathlib.Path, *args: Any, **kwargs: Any) -> bytes:
         """Returns the content of the file."""
         return (directory / self._filename).read_bytes()
+
+
+def write_file(path: pathlib.Path, content: bytes) -> None:
+    """Writes one file whole."""
+    path.write_bytes(content)
 
 
 @ocp.args.register_with_handler(BytesHandler, for_save=True)

@@ -136,20 +136,20 @@ class CheckpointManager:
         """
         if step == self.latest_step():
             return
+        arrays = describe_arrays(checkpoint.state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(checkpoint.state),
                 position=BytesSave(checkpoint.position),
                 config=BytesSave(checkpoint.config_text.encode()),
-                metadata=BytesSave(json.dumps(checkpoint.metadata, indent=1).encode()),
+                metadata=BytesSave(_to_json({"run": checkpoint.metadata, "arrays": arrays})),
             ),
         )
 
     def load_metadata(self, step: int) -> dict[str, Any]:
         """Returns the metadata of a checkpoint, without its arrays."""
-        restored = self._manager.restore(step, args=ocp.args.Composite(metadata=BytesRestore()))
-        return json.loads(restored["metadata"])
+        return self._load_metadata(step)["run"]
 
     def load_position(self, step: int) -> bytes:
         """Returns where the data stream of this process stood.
@@ -178,16 +178,23 @@ class CheckpointManager:
         Raises:
           ConfigError: the arrays on disk are not those that `shapes` names.
         """
-        try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        saved, wanted = self._load_metadata(step)["arrays"], describe_arrays(shapes)
+        if saved != wanted:
+            names = sorted(n for n in saved | wanted if saved.get(n) != wanted.get(n))
+            found = "; ".join(
+                f"{name} is {saved.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+                for name in names[:5]
             )
-        except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"checkpoint {step} in {self._folder} does not hold the arrays of this model and "
-                f"optimizer: {error}"
-            ) from error
-        return restored["state"]
+                f"optimizer ({len(names)} differ): {found}"
+            )
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        return self._manager.restore(step, args=arguments)["state"]
+
+    def _load_metadata(self, step: int) -> dict[str, Any]:
+        restored = self._manager.restore(step, args=ocp.args.Composite(metadata=BytesRestore()))
+        return json.loads(restored["metadata"])
 
     def wait(self) -> None:
         """Returns when every checkpoint that was started is complete on disk."""
@@ -196,3 +203,19 @@ class CheckpointManager:
     def close(self) -> None:
         """Waits for what was started, and ends the background work."""
         self._manager.close()
+
+
+def describe_arrays(tree: PyTree) -> dict[str, str]:
+    """Returns path -> dtype and shape of every array, e.g. `float32[64, 16]`.
+
+    Args:
+      tree: arrays or `jax.ShapeDtypeStruct`.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype.name}{list(leaf.shape)}" for path, leaf in leaves
+    }
+
+
+def _to_json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode()

@@ -16,6 +16,9 @@ import numpy as np
 from xlingual.outputs import Metric
 from xlingual.types import Array
 
+SHARE_STEPS, SHARE_TOLERANCE = 1000, 0.1
+"""After so many steps the share of an objective should be within this part of the declared one."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,7 @@ class Sums:
       examples: [num_tasks + 1] float32, examples that begin in the batch.
       targets: [num_tasks + 1] float32, sum of the loss weights.
       tokens: stack (`encoder`, `decoder`) -> [] int32, positions that are not padding.
+      pairs: stack -> [] float32, pairs of tokens of the same example, each with itself included.
     """
 
     losses: Mapping[str, Metric]
@@ -35,6 +39,7 @@ class Sums:
     examples: Array
     targets: Array
     tokens: Mapping[str, Array]
+    pairs: Mapping[str, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -202,6 +207,23 @@ class Book:
         ]
         whole = sum(amounts)
         return sum(amounts[index] for index in members) / whole if whole else 0.0
+
+    def strayed_objectives(self) -> dict[str, tuple[float, float]]:
+        """Returns `objective -> (realised, declared share)` where the two differ too much.
+
+        Too much is more than `SHARE_TOLERANCE` of the declared share; it is only asked after
+        `SHARE_STEPS` steps.
+        """
+        if self.counters.steps < SHARE_STEPS:
+            return {}
+        strayed = {}
+        for group, members in self._groups.items():
+            kind, _, name = group.partition("/")
+            realised = self.realised_share(members)
+            declared = sum(self._tasks[index].share for index in members)
+            if kind == "objective" and abs(realised - declared) > SHARE_TOLERANCE * declared:
+                strayed[name] = (realised, declared)
+        return strayed
 
     def _group_numbers(self, members: Sequence[int]) -> dict[str, float]:
         ids = [index + 1 for index in members]

@@ -33,6 +33,7 @@ from xlingual.training.recorder import Recorder
 from xlingual.training.snapshots import Snapshots
 from xlingual.training.state import StateLayout, TrainState, make_state, plan_state
 from xlingual.training.step import TrainStep, make_train_step
+from xlingual.training.throughput import Throughput
 
 
 def train(
@@ -154,7 +155,9 @@ class _Run:
                 snapshots.book,
                 context.writer,
                 log_period_steps=self.log_period_steps,
-                devices=tuple(context.partitioner.mesh.devices.flat),
+                throughput=Throughput(
+                    context.model, context.source.spec, list(context.partitioner.mesh.devices.flat)
+                ),
             )
             try:
                 state = self.take_steps(

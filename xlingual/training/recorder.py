@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import jax
 
 from xlingual.reporting.metrics import Book, StepMetrics
-from xlingual.reporting.utilization import flops_utilization
 from xlingual.reporting.writers import Writer
+from xlingual.training.throughput import Throughput
 
 
 class Recorder:
@@ -21,8 +21,7 @@ class Recorder:
         writer: Writer,
         *,
         log_period_steps: int,
-        devices: tuple[jax.Device, ...] = (),
-        flops_per_token: float | None = None,
+        throughput: Throughput | None = None,
     ) -> None:
         """Makes a recorder without entries.
 
@@ -30,16 +29,15 @@ class Recorder:
           book: adds up steps.
           writer: takes the numbers of a log period.
           log_period_steps: steps between log lines.
-          devices: all devices that take part, for MFU.
-          flops_per_token: useful flops of a real token; None writes no MFU.
+          throughput: counts useful work; None leaves it out.
         """
         self._book = book
         self._writer = writer
         self._log_period_steps = log_period_steps
-        self._devices = devices
-        self._flops_per_token = flops_per_token
+        self._throughput = throughput
         self._pending: tuple[int, StepMetrics] | None = None
         self._last_step = 0
+        self._warned = False
         self._clock = time.monotonic()
 
     def start(self) -> None:
@@ -67,6 +65,8 @@ class Recorder:
         metrics = jax.device_get(on_device)
         now = time.monotonic()
         self._book.add(metrics, now - self._clock)
+        if self._throughput is not None:
+            self._throughput.add(metrics.sums, now - self._clock)
         self._clock, self._last_step = now, step
         self._writer.advance(step)
         bad = {name: float(x) for name, x in metrics.scalars.items() if not math.isfinite(x)}
@@ -82,11 +82,16 @@ class Recorder:
         numbers = self._book.take()
         if not numbers:
             return
-        if self._flops_per_token and "tokens_per_second" in numbers:
-            flops = self._flops_per_token * numbers["tokens_per_second"]
-            utilization = flops_utilization(flops, 1.0, self._devices)
-            numbers |= {} if utilization is None else {"mfu": utilization}
+        if self._throughput is not None:
+            numbers |= self._throughput.take()
         self._writer.write(self._last_step, numbers)
+        if not self._warned and (strayed := self._book.strayed_objectives()):
+            self._warned = True
+            for name, (realised, declared) in strayed.items():
+                self._writer.say(
+                    f"warning: objective {name} has a share of {realised:.3f} so far; its mixture "
+                    f"declares {declared:.3f}"
+                )
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -117,11 +117,15 @@ def compute_sums(terms: Mapping[str, LossTerm], batch: Batch, num_tasks: int) ->
 
     Args:
       terms: loss name -> its term.
-      batch: features `REQUIRED_FEATURES`, [batch, length]; every `STACK_segment_ids` is counted.
+      batch: features `REQUIRED_FEATURES`, [batch, length]; tokens of every stack that has
+        `STACK_segment_ids` and `STACK_positions` are counted.
       num_tasks: number of tasks of the data source.
     """
     begins = (batch["decoder_positions"] == 0) & (batch["decoder_segment_ids"] > 0)
     suffix = "_segment_ids"
+    stacks = {
+        name.removesuffix(suffix): ids > 0 for name, ids in batch.items() if name.endswith(suffix)
+    }
     losses: dict[str, Metric] = {}
     token_metrics: dict[str, Metric] = {}
     for loss, term in terms.items():
@@ -134,10 +138,13 @@ def compute_sums(terms: Mapping[str, LossTerm], batch: Batch, num_tasks: int) ->
         tasks={name: by_task[name] for name in token_metrics},
         examples=by_task["examples"],
         targets=by_task["targets"],
-        tokens={
-            name.removesuffix(suffix): jnp.sum(ids > 0, dtype=jnp.int32)
-            for name, ids in batch.items()
-            if name.endswith(suffix)
+        tokens={stack: jnp.sum(real, dtype=jnp.int32) for stack, real in stacks.items()},
+        pairs={
+            # Positions 0 .. n - 1 of an example of n tokens: 1 + 3 + ... + (2n - 1) = n^2.
+            stack: jnp.sum(
+                jnp.where(real, 2 * batch[f"{stack}_positions"] + 1, 0), dtype=jnp.float32
+            )
+            for stack, real in stacks.items()
         },
     )
 

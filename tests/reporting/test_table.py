@@ -1,0 +1,38 @@
+import io
+
+import rich.console
+
+from xlingual.outputs import Sample
+from xlingual.reporting.table import print_report
+
+
+def _shown(results, samples=()):
+    text = io.StringIO()
+    print_report(results, samples, rich.console.Console(file=text, width=100))
+    return text.getvalue()
+
+
+def test_scores_losses_and_samples_are_shown():
+    shown = _shown(
+        {
+            "directions": {
+                "en-de": {"chrf": 80.04, "bleu": 50.0, "copy_chrf": 10.0, "trained": True},
+                "de-en": {"chrf": 90.0, "bleu": 60.0, "copy_chrf": 11.0, "trained": True},
+                "de-fr": {"chrf": 42.0, "bleu": None, "copy_chrf": 12.0, "trained": False},
+            },
+            "heldout_loss": {"toy_en_de": 0.123456},
+        },
+        [Sample(task="toy_en_de", source="<2de> [red] cats", target="rote", prediction="Katzen")],
+    )
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
+    assert ["en-de", "trained", "80.0", "50.0", "10.0"] in rows
+    assert ["mean", "trained", "85.0", "55.0", "10.5"] in rows
+    assert ["de-fr", "zero-shot", "42.0", "–", "12.0"] in rows
+    assert ["toy_en_de", "0.1235"] in rows
+    assert ["toy_en_de", "<2de> [red] cats", "rote", "Katzen"] in rows
+    names = [row[0] for row in rows if row]
+    assert names.index("de-en") < names.index("en-de") < names.index("de-fr")
+
+
+def test_nothing_found_shows_nothing():
+    assert _shown({"steps": 3}) == ""
