@@ -30,10 +30,11 @@ def oracle():
             num_decoder_layers=LAYERS,
             dropout_rate=0.0,
             feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
             initializer_factor=1.0,
         )
     )
+    # The port ties the output layer whatever its configuration says; mT5 has its own.
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(V, D) / D**0.5)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "layer_norm" in name:
