@@ -1,0 +1,115 @@
+"""The peer of benchmarks/train_step.py: a process that runs steps of the same shape in PyTorch.
+
+A process of its own keeps thread pools and allocators of the two frameworks apart, and lets the
+peer live in another virtual environment (`--peer_python`). The two talk in lines of JSON: the
+parent writes a number of steps, the child answers with the seconds of each.
+"""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from xlingual.errors import ConfigError
+
+SCRIPT = pathlib.Path(__file__).with_name("peer_mt5.py")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PeerShape:
+    """What the peer builds.
+
+    Attributes:
+      vocab_size: rows of the embedding.
+      d_model: width of the residual stream.
+      d_ff: inner width of the feed-forward layers.
+      d_kv: size of an attention head.
+      num_heads: attention heads of a layer.
+      num_encoder_layers: layers of the encoder.
+      num_decoder_layers: layers of the decoder.
+      batch_size: rows.
+      inputs_length: encoder tokens of a row.
+      targets_length: decoder tokens of a row.
+      optimizer: class in `torch.optim`, `Adafactor` or `AdamW`.
+      threads: intra-operation threads.
+    """
+
+    vocab_size: int
+    d_model: int
+    d_ff: int
+    d_kv: int
+    num_heads: int
+    num_encoder_layers: int
+    num_decoder_layers: int
+    batch_size: int
+    inputs_length: int
+    targets_length: int
+    optimizer: str
+    threads: int
+
+
+class Peer:
+    """A running peer."""
+
+    def __init__(
+        self, shape: PeerShape, *, python: str = sys.executable, script: pathlib.Path = SCRIPT
+    ) -> None:
+        """Starts it.
+
+        Args:
+          shape: what it builds.
+          python: interpreter that has torch and transformers.
+          script: the child's program.
+
+        Raises:
+          ConfigError: the interpreter does not exist.
+        """
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in close)
+        try:
+            self._process = subprocess.Popen(
+                [python, str(script), json.dumps(dataclasses.asdict(shape))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise ConfigError(f"--peer_python={python!r} cannot be started: {error}") from error
+
+    def run(self, steps: int) -> list[float]:
+        """Returns the seconds of each of `steps` steps.
+
+        Raises:
+          ConfigError: the peer has ended; the message has the last line that it wrote.
+        """
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ConfigError("--peer: the peer has no pipes")
+        try:
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise ConfigError(f"--peer: the peer ended: {self._last_error()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the peer and waits for it."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None and not pipe.closed:
+                try:
+                    pipe.close()
+                except BrokenPipeError:  # it has ended already, with a step unread
+                    continue
+        self._process.wait()
+        self._errors.close()
+
+    def _last_error(self) -> str:
+        self._process.wait()
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors if line.strip()]
+        return lines[-1] if lines else f"exit status {self._process.returncode}"

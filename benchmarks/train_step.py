@@ -1,0 +1,359 @@
+"""Time of one training step: tokens/s and MFU of a gin file, with a PyTorch peer beside it.
+
+The step is the one that the train loop runs (forward, losses, metrics, backward, update) on one
+constant random batch, so no input pipeline is measured. `--peer` alternates blocks of our steps
+with blocks of the same shape in transformers/PyTorch, float32, in a process of its own. The last
+line of the output is one JSON object.
+
+    python benchmarks/train_step.py --gin_file=benchmarks/mt5_small.gin --peer --steps 10
+
+References:
+  Chowdhery et al., 2022, "PaLM", arXiv:2204.02311, section 4.1 and appendix B (model FLOPs
+  utilisation).
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gin
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if not __package__:  # run as a script: the folder above is not on the path yet
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from benchmarks.peer import Peer, PeerShape
+from xlingual.cli import gin_flags
+from xlingual.errors import ConfigError
+from xlingual.models.flops import nominal_tokens
+from xlingual.reporting.results import peak_rss_bytes
+from xlingual.reporting.utilization import peak_flops_per_second
+from xlingual.training import loop
+from xlingual.training.state import BatchSpec, make_state, plan_state
+from xlingual.training.step import make_train_step
+
+FIRST_TOKEN = 3
+"""Random ids start above padding, EOS and unknown."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures, prints a JSON line and returns the exit status: 2 for bad input."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    unknown = [word for word in rest if not (word.startswith("--gin.") and "=" in word)]
+    if unknown:
+        parser.error(f"unrecognised arguments: {' '.join(unknown)}")
+    args.gin_overrides = [word.removeprefix("--gin.").split("=", 1) for word in rest]
+    try:
+        result = run(args)
+    except ConfigError as error:
+        print(f"train_step: error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(result), flush=True)
+    return 0
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns what was measured, as JSON types.
+
+    Raises:
+      ConfigError: bad gin, or a peer that cannot be had.
+    """
+    if not args.gin_file:
+        raise ConfigError("--gin_file: none given; expected e.g. benchmarks/mt5_small.gin")
+    if min(args.steps, args.block, args.threads) < 1:
+        raise ConfigError("--steps, --block and --threads must be at least 1")
+    gin_flags.parse_gin(args)
+    parts = bound_parts()
+    shape = peer_shape(parts, args.threads) if args.peer else None
+    setup = build(parts)
+    peer = Peer(shape, python=args.peer_python) if shape else None
+    try:
+        ours, theirs = measure(setup, peer, steps=args.steps, block=args.block)
+    finally:
+        if peer is not None:
+            peer.close()
+    result = {"benchmark": "train_step", "gin_file": args.gin_file, **summarize(setup, ours)}
+    if theirs:
+        median = statistics.median(theirs)
+        result["peer"] = {
+            "name": "transformers MT5ForConditionalGeneration, float32",
+            "optimizer": f"torch.optim.{setup.optimizer_name}",
+            "threads": args.threads,
+            "seconds_per_step": median,
+            "seconds_per_step_min": min(theirs),
+            "tokens_per_second": setup.num_tokens / median,
+        }
+        result["ratio_to_peer"] = median / statistics.median(ours)
+        result["ratio_to_peer_of_minima"] = min(theirs) / min(ours)
+    return result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A compiled step and what is known about it.
+
+    Attributes:
+      step: runs one step and waits for it.
+      model: the model.
+      spec: name -> shape and dtype of a batch feature.
+      optimizer_name: class name of the optimizer.
+      devices: devices of the mesh.
+      compile_seconds: time that tracing and compiling took.
+    """
+
+    step: Callable[[], None]
+    model: Any
+    spec: BatchSpec
+    optimizer_name: str
+    devices: tuple[jax.Device, ...]
+    compile_seconds: float
+
+    @property
+    def num_tokens(self) -> int:
+        """Positions of a batch, encoder and decoder together."""
+        counts = nominal_tokens(self.spec)
+        return int(counts.encoder + counts.decoder)
+
+
+def bound_parts() -> dict[str, Any]:
+    """Returns the arguments of the train loop, made as the parsed gin files say.
+
+    Raises:
+      ConfigError: the files do not bind the train loop.
+    """
+    try:
+        parts = gin.get_bindings(loop.train, resolve_references=True)
+    except ValueError as error:
+        raise ConfigError(f"gin: {error}") from error
+    missing = {"model", "source", "losses", "optimizer", "partitioner"} - set(parts)
+    if missing:
+        raise ConfigError(
+            f"the gin files do not bind all of loop.train, {sorted(missing)} are missing; include "
+            "gin/runs/pretrain.gin"
+        )
+    return parts
+
+
+def build(parts: Mapping[str, Any]) -> Setup:
+    """Returns the training step, compiled.
+
+    Args:
+      parts: from `bound_parts`.
+
+    Raises:
+      ConfigError: the parts do not fit together.
+    """
+    model, losses, optimizer = parts["model"], parts["losses"], parts["optimizer"]
+    partitioner = parts["partitioner"]
+    spec = parts["source"].spec
+    num_microbatches = parts.get("num_microbatches", 1)
+    partitioner.check_batch_size(spec["decoder_input_tokens"].shape[0], num_microbatches)
+    layout = plan_state(model, optimizer, partitioner, spec)
+    state = make_state(model, layout, partitioner, spec, seed=0)
+    batch = partitioner.shard_batch(random_batch(spec, model.vocab_size))
+    train_step = make_train_step(
+        model=model,
+        losses=losses,
+        layout=layout,
+        learning_rate=optimizer.learning_rate,
+        num_tasks=1,
+        num_microbatches=num_microbatches,
+    )
+    jitted = partitioner.jit(
+        train_step,
+        in_shardings=(layout.shardings, partitioner.batch_sharding),
+        out_shardings=(layout.shardings, partitioner.replicated),
+        donate_argnums=(0,),
+    )
+    start = time.perf_counter()
+    compiled = jitted.lower(state, batch).compile()
+    compile_seconds = time.perf_counter() - start
+    held = [state]
+
+    def step() -> None:
+        held[0], metrics = compiled(held[0], batch)
+        jax.block_until_ready((held[0], metrics))
+
+    return Setup(
+        step=step,
+        model=model,
+        spec=spec,
+        optimizer_name=type(optimizer).__name__,
+        devices=tuple(partitioner.mesh.devices.flat),
+        compile_seconds=compile_seconds,
+    )
+
+
+def random_batch(spec: BatchSpec, vocab_size: int) -> dict[str, np.ndarray]:
+    """Returns full rows of one example each, random tokens, every target weighted 1.
+
+    Args:
+      spec: name -> shape [batch, length] and dtype of a model feature.
+      vocab_size: tokens lie below.
+    """
+    random = np.random.default_rng(0)
+    batch = {}
+    for name, leaf in spec.items():
+        if name.endswith("_tokens"):
+            value = random.integers(FIRST_TOKEN, vocab_size, leaf.shape)
+        elif name.endswith("_positions"):
+            value = np.broadcast_to(np.arange(leaf.shape[1]), leaf.shape)
+        elif name == "decoder_causal_attention":
+            value = np.zeros(leaf.shape)
+        else:  # segment ids, task ids, loss weights
+            value = np.ones(leaf.shape)
+        batch[name] = np.ascontiguousarray(value, leaf.dtype)
+    return batch
+
+
+def peer_shape(parts: Mapping[str, Any], threads: int) -> PeerShape:
+    """Returns what the peer must build to do the same work.
+
+    Args:
+      parts: from `bound_parts`.
+      threads: threads of the peer.
+
+    Raises:
+      ConfigError: the model has no encoder, or is tied: there is no peer of that shape.
+    """
+    sizes, spec = parts["model"].config, parts["source"].spec
+    if not sizes.num_encoder_layers or sizes.logits_via_embedding:
+        raise ConfigError("--peer: expected an encoder-decoder with an output layer of its own")
+    batch_size, inputs = spec["encoder_input_tokens"].shape
+    return PeerShape(
+        vocab_size=sizes.vocab_size,
+        d_model=sizes.d_model,
+        d_ff=sizes.d_ff,
+        d_kv=sizes.d_kv,
+        num_heads=sizes.num_heads,
+        num_encoder_layers=sizes.num_encoder_layers,
+        num_decoder_layers=sizes.num_decoder_layers,
+        batch_size=batch_size,
+        inputs_length=inputs,
+        targets_length=spec["decoder_target_tokens"].shape[1],
+        optimizer=type(parts["optimizer"]).__name__,
+        threads=threads,
+    )
+
+
+def measure(
+    setup: Setup, peer: Peer | None, *, steps: int, block: int
+) -> tuple[list[float], list[float]]:
+    """Returns the seconds of each of our steps and of the peer's, after a warm-up of both.
+
+    Blocks of both follow each other, and who begins alternates, so that what else the machine does
+    falls on both alike.
+
+    Args:
+      setup: our step.
+      peer: the peer, or None.
+      steps: steps of each, at least.
+      block: steps of one before the turn of the other.
+    """
+    ours: list[float] = []
+    theirs: list[float] = []
+
+    def run_ours(count: int) -> None:
+        for _ in range(count):
+            start = time.perf_counter()
+            setup.step()
+            ours.append(time.perf_counter() - start)
+
+    def run_theirs(count: int) -> None:
+        if peer is not None:
+            theirs.extend(peer.run(count))
+
+    order = [run_ours, run_theirs]
+    for run_one in order:
+        run_one(2)
+    ours.clear()
+    theirs.clear()
+    while len(ours) < steps:
+        for run_one in order:
+            run_one(block)
+        order.reverse()
+    return ours, theirs
+
+
+def summarize(setup: Setup, seconds: Sequence[float]) -> dict[str, Any]:
+    """Returns our side of the result."""
+    median = statistics.median(seconds)
+    flops = setup.model.train_flops(nominal_tokens(setup.spec))
+    peak, source = peak_flops(setup.devices)
+    return {
+        "family": setup.model.family,
+        "dtype": setup.model.config.dtype,
+        "optimizer": setup.optimizer_name,
+        "device": setup.devices[0].device_kind,
+        "num_devices": len(setup.devices),
+        "features": {name: list(leaf.shape) for name, leaf in setup.spec.items()},
+        "steps": len(seconds),
+        "seconds_per_step": median,
+        "seconds_per_step_min": min(seconds),
+        "compile_seconds": setup.compile_seconds,
+        "tokens_per_step": setup.num_tokens,
+        "tokens_per_second": setup.num_tokens / median,
+        "flops_per_step": flops.total,
+        "flops_by_part": dataclasses.asdict(flops),
+        "flops_per_second": flops.total / median,
+        "peak_flops_per_second": peak,
+        "peak_source": source,
+        "mfu": flops.total / median / peak,
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def peak_flops(devices: Sequence[jax.Device]) -> tuple[float, str]:
+    """Returns the peak of all devices together and where the number comes from.
+
+    Accelerators have an entry in a table (dense bfloat16); on others the largest of several
+    square float32 products is timed here and now. Devices that share one processor share its peak.
+    """
+    known = [peak_flops_per_second(device.device_kind) for device in devices]
+    if all(known):
+        return float(sum(peak or 0.0 for peak in known)), "table"
+    return measured_matmul_flops(devices[0]), "float32 matmul, measured in this run"
+
+
+def measured_matmul_flops(device: jax.Device, size: int = 2048, repeats: int = 5) -> float:
+    """Returns operations per second of the fastest of several [size, size] products."""
+    matrix = jax.device_put(jnp.ones((size, size), jnp.float32), device)
+    multiply = jax.jit(jnp.matmul)
+    jax.block_until_ready(multiply(matrix, matrix))
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(multiply(matrix, matrix))
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    gin_flags.add_gin_arguments(parser)
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of each side")
+    parser.add_argument("--block", type=int, default=2, help="steps before the other's turn")
+    parser.add_argument("--peer", action="store_true", help="time transformers/PyTorch as well")
+    parser.add_argument(
+        "--peer_python", default=sys.executable, help="interpreter with torch and transformers"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the peer"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
