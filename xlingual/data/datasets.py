@@ -21,7 +21,7 @@ from xlingual.data import mixing_rates, task_checks, task_registry
 from xlingual.data import records as records_lib
 from xlingual.data.base import TaskInfo
 from xlingual.data.leaf_streams import LeafStream, derive_seed, make_leaves
-from xlingual.data.positions import TfDataIterator
+from xlingual.data.positions import TfDataIterator, pipeline_options
 from xlingual.data.task_statistics import TaskStatistics, measure_tasks
 from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
@@ -137,11 +137,8 @@ class SeqioSource:
             )
         with as_config_error(f"mixture or task {self.mixture_or_task_name!r}"):
             rows = self.feature_converter(self._mixed_examples(), self.task_feature_lengths)
-        batches = rows.batch(self.batch_size // host_count, drop_remainder=True)
-        options = tf.data.Options()
-        options.deterministic = True
-        options.autotune.ram_budget = 1 << 29
-        return TfDataIterator(batches.prefetch(2).with_options(options))
+        batches = rows.batch(self.batch_size // host_count, drop_remainder=True).prefetch(2)
+        return TfDataIterator(batches.with_options(pipeline_options(len(self._tasks))))
 
     def examples(self, task_name: str) -> tf.data.Dataset:
         """Returns one task's endless examples on this host, before mixing; see `LeafStream`."""

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from xlingual.data import task_checks, task_registry
 from xlingual.data.leaf_streams import derive_seed, make_leaves
+from xlingual.data.positions import pipeline_options
 from xlingual.data.records import load_records
 from xlingual.data.tf_errors import as_config_error
 from xlingual.data.vocabularies import special_tokens
@@ -196,9 +197,7 @@ def _examples(task_name: str, split: str, lengths: Mapping[str, int], seed: int)
     with as_config_error(f"task {task_name!r}, split {split!r}"):
         records = load_records(task.source, split)
     (leaf,) = make_leaves([task], lengths, derive_seed(seed, "evaluation"))
-    options = tf.data.Options()
-    options.deterministic = True
-    return leaf.examples(records.sample(_ALL, seed)).with_options(options)
+    return leaf.examples(records.sample(_ALL, seed)).with_options(pipeline_options(1))
 
 
 def _no_example(task_name: str, split: str, lengths: Mapping[str, int]) -> ConfigError:

@@ -10,6 +10,7 @@ References:
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
@@ -227,9 +228,10 @@ def _in_groups(
 ) -> tf.data.Dataset:
     """Returns the rows that `convert` makes of groups of examples."""
     with_header, convert = map(tf.autograph.experimental.do_not_convert, (_with_header, convert))
-    ds = ds.map(with_header, num_parallel_calls=tf.data.AUTOTUNE)
+    parallel_calls = max(1, min(8, os.cpu_count() or 1))
+    ds = ds.map(with_header, num_parallel_calls=parallel_calls)
     ds = ds.padded_batch(group_size)
-    return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    return ds.map(convert, num_parallel_calls=parallel_calls).unbatch()
 
 
 def _with_header(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -14,11 +14,10 @@ import tensorflow as tf
 
 from xlingual.data.feature_converters import TARGET_WEIGHT_OF_CLASS
 from xlingual.data.leaf_streams import LeafStream
+from xlingual.data.positions import pipeline_options
 from xlingual.data.records import Records
 from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
-
-_WEIGHTS = np.array(TARGET_WEIGHT_OF_CLASS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,31 +69,15 @@ def measure_tasks(
     for leaf in leaves:
         if not sizes[leaf.task_id]:
             raise ConfigError(f"task {leaf.task.name!r} has no records")
-    counts = {leaf.task_id: _Counts() for leaf in leaves}
-    for example in _one_after_the_other(leaves, samples):
-        counts[int(example["task_id"])].add(example)
+    totals = np.zeros([len(leaves) + 1, 4])
+    for batch in _measurements(leaves, samples):
+        np.add.at(totals, batch[:, 0].astype(int), np.insert(batch[:, 1:], 0, 1, axis=1))
     return {
         leaf.task.name: _statistics(
-            leaf, records[leaf.task.name].count, sizes[leaf.task_id], counts[leaf.task_id]
+            leaf, records[leaf.task.name].count, sizes[leaf.task_id], totals[leaf.task_id]
         )
         for leaf in leaves
     }
-
-
-class _Counts:
-    """Running sums over examples."""
-
-    def __init__(self) -> None:
-        self.examples = 0
-        self.inputs = 0
-        self.targets = 0
-        self.weighted = 0.0
-
-    def add(self, example: Mapping[str, np.ndarray]) -> None:
-        self.examples += 1
-        self.inputs += len(example["inputs"])
-        self.targets += len(example["targets"])
-        self.weighted += float(_WEIGHTS[example["targets_weights"]].sum())
 
 
 def _size(sample: tf.data.Dataset, count: int | None, num_records: int) -> int:
@@ -103,17 +86,18 @@ def _size(sample: tf.data.Dataset, count: int | None, num_records: int) -> int:
     return int(sample.reduce(0, lambda size, _: size + 1))
 
 
-def _one_after_the_other(
+def _measurements(
     leaves: Sequence[LeafStream], samples: Mapping[int, tf.data.Dataset]
-) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields the examples of all samples from one iterator, which sets shared functions up once."""
+) -> Iterator[np.ndarray]:
+    """Yields batches of [examples, 4] float32: task id, inputs, targets, weighted targets.
+
+    All samples run through one iterator, which sets the functions that tasks share up once.
+    """
     streams = [leaf.examples(samples[leaf.task_id]) for leaf in leaves]
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
     chained = functools.reduce(lambda first, second: first.concatenate(second), streams)
+    chained = chained.map(tf.autograph.experimental.do_not_convert(_measure)).batch(1024)
     try:
-        yield from chained.with_options(options).as_numpy_iterator()
+        yield from chained.with_options(pipeline_options(len(leaves))).as_numpy_iterator()
     except tf.errors.OpError:
         for leaf, stream in zip(leaves, streams, strict=True):
             with as_config_error(f"task {leaf.task.name!r}"):
@@ -122,10 +106,22 @@ def _one_after_the_other(
         raise
 
 
+def _measure(example: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    weights = tf.gather(TARGET_WEIGHT_OF_CLASS, example["targets_weights"])
+    measures = [
+        example["task_id"],
+        tf.size(example["inputs"]),
+        tf.size(example["targets"]),
+        tf.reduce_sum(weights),
+    ]
+    return tf.stack([tf.cast(measure, tf.float32) for measure in measures])
+
+
 def _statistics(
-    leaf: LeafStream, num_records: int | None, sampled: int, counts: _Counts
+    leaf: LeafStream, num_records: int | None, sampled: int, totals: np.ndarray
 ) -> TaskStatistics:
-    if not counts.weighted:
+    num_examples, inputs, targets, weighted = totals.tolist()
+    if not weighted:
         raise ConfigError(
             f"task {leaf.task.name!r}: {sampled} records yield no example with targets under "
             f"task_feature_lengths={dict(leaf.task_feature_lengths)}: are the lengths too short, "
@@ -134,8 +130,8 @@ def _statistics(
     return TaskStatistics(
         num_records=num_records,
         sampled_records=sampled,
-        sampled_examples=counts.examples,
-        mean_input_tokens=counts.inputs / counts.examples,
-        mean_target_tokens=counts.targets / counts.examples,
-        mean_weighted_targets=counts.weighted / counts.examples,
+        sampled_examples=int(num_examples),
+        mean_input_tokens=inputs / num_examples,
+        mean_target_tokens=targets / num_examples,
+        mean_weighted_targets=weighted / num_examples,
     )

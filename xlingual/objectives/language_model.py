@@ -53,9 +53,10 @@ def prefix_lm(
             f"task_feature_lengths['inputs']={segment_length + 1} is too short for prefix_lm; "
             "expected at least 3"
         )
-    lengths = tf.range(1, segment_length + 1)
-    longest = lengths - noise.shortest_prefix(lengths, noise_density) + 1
-    needed = int(tf.reduce_max(longest))
+    with tf.init_scope():  # a value is needed even while a pipeline is traced
+        lengths = tf.range(1, segment_length + 1)
+        longest = lengths - noise.shortest_prefix(lengths, noise_density) + 1
+        needed = int(tf.reduce_max(longest))
     targets_length = rows.feature_length(sequence_length, "targets")
     if targets_length < needed:
         raise ConfigError(
