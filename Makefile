@@ -19,7 +19,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell xlingual tasks tests gin docs README.md
+	$(BIN)/codespell xlingual benchmarks gin docs tpu README.md
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -4,6 +4,8 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import gin
 import jax
@@ -51,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bound_train() -> "loop.Train":
+def _bound_train() -> Callable[..., Any]:
     try:
         return gin.get_configurable(loop.train)
     except (ValueError, KeyError) as error:
