@@ -24,7 +24,7 @@ TEXTS = [
 def vocabulary(tmp_path_factory) -> seqio.SentencePieceVocabulary:
     path = tmp_path_factory.mktemp("vocabulary") / "small.model"
     control = vocabularies.control_tokens(LANGUAGES)
-    vocabularies.train_vocabulary(TEXTS * 10, path, vocab_size=640, control_tokens=control)
+    vocabularies.train_vocabulary(TEXTS * 10, path, vocab_size=510, control_tokens=control)
     return vocabularies.load_vocabulary(path)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from t5.data import preprocessors as t5_preprocessors
 
 from xlingual.errors import ConfigError
-from xlingual.objectives import noise
+from xlingual.objectives import noise, rows
 from xlingual.objectives import span_corruption as sc
 from xlingual.objectives.special_tokens import SpecialTokens
 
@@ -269,5 +269,10 @@ def test_impossible_settings_are_refused_at_once(documents, lengths, options, me
 
 
 def test_text_with_sentinel_ids_is_refused(run, documents):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"contains sentinel ids.*\[250098\]"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="contains sentinel ids") as caught:
         corrupt(run, documents([[5, 6], [7, S1]]))
+    assert rows.failed_check(caught.value) == (
+        "text contains sentinel ids, expected none in [250000, 250099]; remove the sentinel pieces "
+        "<extra_id_k> from the text or drop these documents; found [250098]"
+    )
+    assert rows.failed_check(ValueError("another")) is None

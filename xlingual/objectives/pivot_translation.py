@@ -90,7 +90,7 @@ def ptlm(
         prompt = translation.prompts(
             source_lang, target.lang, language_names, vocabulary, _PROMPT_ENDING
         )
-        return {"inputs": tf.concat([prompt, inputs], axis=1), "targets": targets}
+        return {"inputs": rows.join_rows(prompt, inputs), "targets": targets}
 
     return pair_corruption.map_pairs(
         dataset,
@@ -174,6 +174,6 @@ def _checked_pivot(
         return source_lang
     has_pivot = (source_lang == pivot_lang) | (target_lang == pivot_lang)
     pairs = tf.strings.join([source_lang, target_lang], "-")
-    message = f"ptlm pair without the pivot language {pivot_lang!r} on either side (found below)"
+    message = f"ptlm pair without the pivot language {pivot_lang} on either side; found"
     found = tf.gather(pairs, tf.where(~has_pivot)[:, 0])
     return rows.checked(source_lang, tf.reduce_all(has_pivot), message, found)

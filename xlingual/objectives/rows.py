@@ -4,6 +4,7 @@ A per-example `tf.data` stage costs more than the work done in it. So documents 
 ragged batches, an objective transforms a whole batch, and its rows are handed out one by one.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 import seqio
@@ -96,6 +97,18 @@ def append_id(rows: tf.RaggedTensor, token: int) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
 
+def join_rows(*parts: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Returns rows that hold the rows of all `parts`, [batch, (length)] int32, one after another.
+
+    `tf.concat` on axis 1 does the same with twice as many operations.
+    """
+    count = parts[0].nrows()
+    order = tf.range(count)[:, tf.newaxis] + count * tf.range(len(parts), dtype=tf.int64)
+    rows = tf.gather(tf.concat(parts, axis=0), tf.reshape(order, [-1]))
+    splits = rows.row_splits[:: len(parts)]
+    return tf.RaggedTensor.from_row_splits(rows.values, splits, validate=False)
+
+
 def keep_values(rows: tf.RaggedTensor, values: tf.Tensor, keep: tf.Tensor) -> tf.RaggedTensor:
     """Returns the kept `values` in the rows that their places have in `rows`.
 
@@ -126,8 +139,8 @@ def assert_no_sentinels(tokens: tf.Tensor, special_tokens: SpecialTokens) -> tf.
     low, high = special_tokens.sentinel_end, special_tokens.sentinel_start
     found = tf.gather(tokens, tf.where((tokens >= low) & (tokens <= high))[:, 0])
     message = (
-        f"text contains sentinel ids (found below; expected none in [{low}, {high}]): remove the "
-        "sentinel pieces <extra_id_k> from the text or drop these documents"
+        f"text contains sentinel ids, expected none in [{low}, {high}]; remove the sentinel pieces "
+        "<extra_id_k> from the text or drop these documents; found"
     )
     return checked(tokens, tf.size(found) == 0, message, found)
 
@@ -142,6 +155,16 @@ def checked(tensor: tf.Tensor, condition: tf.Tensor, message: str, found: tf.Ten
     check = tf.raw_ops.Assert(condition=condition, data=[message, found], summarize=5)
     with tf.control_dependencies([check] if check is not None else []):
         return tf.identity(tensor)
+
+
+def failed_check(error: Exception) -> str | None:
+    """Returns what a failed `checked` says, for people; None for another error.
+
+    Args:
+      error: raised by the iterator of a data set.
+    """
+    match = re.search(r"assertion failed: \[(.*?)\] (\[.*?\])\n", str(error), re.DOTALL)
+    return f"{match.group(1)} {match.group(2)}" if match else None
 
 
 def feature_length(sequence_length: Mapping[str, int] | None, name: str) -> int:

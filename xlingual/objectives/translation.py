@@ -54,7 +54,9 @@ def translation(
         prefix_length = longest_prompt(names, vocabulary)
     else:
         names = {}
-        prefix_length = 1 if format == "tag" else 2
+        openings = ("<2",) if format == "tag" else ("<lg:", "<2")
+        tags = {opening: language_tags(opening, special_tokens) for opening in openings}
+        prefix_length = len(tags)
     check_lengths(sequence_length, prefix_length + 2, f"translation with format={format!r}")
 
     def build(
@@ -70,13 +72,11 @@ def translation(
             seeds=seeds,
         )
         if format == "prompt":
-            prefix = prompts(source.lang, target.lang, names, vocabulary)
+            prefix = [prompts(source.lang, target.lang, names, vocabulary)]
         else:
-            tags = [tag_ids(target.lang, "<2", special_tokens)]
-            if format == "src_tgt":
-                tags.insert(0, tag_ids(source.lang, "<lg:", special_tokens))
-            prefix = tf.stack(tags, axis=1)
-        return {"inputs": tf.concat([prefix, inputs], axis=1), "targets": targets}
+            langs = {"<2": target.lang, "<lg:": source.lang}
+            prefix = [_tags(langs[opening], opening, known) for opening, known in tags.items()]
+        return {"inputs": rows.join_rows(*prefix, inputs), "targets": targets}
 
     return pair_corruption.map_pairs(
         dataset,
@@ -88,20 +88,27 @@ def translation(
     )
 
 
-def tag_ids(lang: tf.Tensor, opening: str, special_tokens: SpecialTokens) -> tf.Tensor:
-    """Returns the id of each language's tag: [batch] string -> [batch] int32.
+def language_tags(opening: str, special_tokens: SpecialTokens) -> dict[str, int]:
+    """Returns language code -> id of its tag.
 
     Args:
-      lang: language codes.
       opening: `<2` (translate into) or `<lg:` (text is in).
-      special_tokens: the tags of the vocabulary.
+      special_tokens: the control tokens of the vocabulary.
+
+    Raises:
+      ConfigError: the vocabulary has no such tag.
     """
-    known = {
+    tags = {
         name[len(opening) : -1]: index
         for name, index in special_tokens.control.items()
         if name.startswith(opening) and name.endswith(">")
     }
-    return pair_corruption.language_ids(lang, known, f"a {opening}xx> tag in the vocabulary")
+    if not tags:
+        raise ConfigError(
+            f"the vocabulary has no {opening}xx> tags; found {len(special_tokens.control)} control "
+            "tokens, expected one such tag a language"
+        )
+    return tags
 
 
 def prompts(
@@ -136,6 +143,11 @@ def check_lengths(sequence_length: Mapping[str, int] | None, inputs: int, name: 
                 f"task_feature_lengths[{feature!r}]={found} is too short for {name}; expected at "
                 f"least {needed}"
             )
+
+
+def _tags(lang: tf.Tensor, opening: str, known: Mapping[str, int]) -> tf.RaggedTensor:
+    ids = pair_corruption.language_ids(lang, known, f"a {opening}xx> tag")
+    return tf.RaggedTensor.from_uniform_row_length(ids, 1)
 
 
 def _required_names(language_names: Mapping[str, str] | None, user: str) -> Mapping[str, str]:
