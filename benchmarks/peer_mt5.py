@@ -49,9 +49,10 @@ def make_step(shape: dict[str, Any]) -> Callable[[], float]:
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
     )
-    # transformers 5 ties the output layer to the embedding whatever its arguments say; mT5 does not.
-    config.tie_word_embeddings = False
-    model = transformers.MT5ForConditionalGeneration(config).train()
+    model = transformers.MT5ForConditionalGeneration(config)
+    # transformers 5 ties the output layer whatever its arguments say; mT5 has one of its own.
+    model.lm_head = torch.nn.Linear(shape["d_model"], shape["vocab_size"], bias=False)
+    model.train()
     make_optimizer = {
         "Adafactor": lambda: torch.optim.Adafactor(model.parameters(), lr=0.01),
         "AdamW": lambda: torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True),
