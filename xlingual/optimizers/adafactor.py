@@ -190,8 +190,8 @@ def _factored(
     """
     row_dim, column_dim = dims
     # Behind the barrier, each reduction fuses its own squares; a shared array would be stored.
-    squares = jnp.square(jax.lax.optimization_barrier(gradient))
-    column = _decay(moment.column, _mean_over_rows(squares, row_dim), beta2)
+    apart, old_column = jax.lax.optimization_barrier((gradient, moment.column))
+    column = _decay(old_column, _mean_over_rows(jnp.square(apart), row_dim), beta2)
     by_column = jnp.expand_dims(jax.lax.rsqrt(column), row_dim)
     row_mean, power = _means_of_two(
         jnp.square(gradient), jnp.square(gradient * by_column), column_dim

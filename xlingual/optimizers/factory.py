@@ -5,6 +5,7 @@ from typing import Protocol
 import optax
 
 from xlingual.errors import ConfigError
+from xlingual.optimizers.norms import clip_by_global_norm
 from xlingual.optimizers.schedules import Schedule
 from xlingual.types import PyTree
 
@@ -45,7 +46,7 @@ def clip_first(
       transform: what follows.
       max_grad_norm: largest Euclidean norm of the gradient of all parameters; None for no clip.
     """
-    clip = optax.identity() if max_grad_norm is None else optax.clip_by_global_norm(max_grad_norm)
+    clip = optax.identity() if max_grad_norm is None else clip_by_global_norm(max_grad_norm)
     return optax.chain(clip, transform)
 
 
