@@ -29,8 +29,8 @@ RANKS = {
 }
 """Package or module of `xlingual` -> rank; one may import only from lower ranks or itself."""
 
-EXCEPTIONS = {("cli", "config")}
-"""The command line reads the configuration module of its own rank."""
+EXCEPTIONS = {("cli", "config"), ("outputs", "types")}
+"""Modules of the same rank that may be imported: (importer, imported)."""
 
 THIRD_PARTY = {
     "partitioning": {"jax", "flax"},
