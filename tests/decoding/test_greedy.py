@@ -79,18 +79,15 @@ def decoder_only_reference(model, params, prompts, lengths):
     return written
 
 
-SWITCHES = [
-    {},
-    {"scan_layers": False},
-    {"per_layer_relpos": True, "logits_via_embedding": True},
-]
+UNROLLED = {"scan_layers": False}
+OWN_POSITIONS = {"per_layer_relpos": True, "logits_via_embedding": True}
 
 
 def ids(switches):
     return "-".join(switches) or "default"
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=ids)
+@pytest.mark.parametrize("switches", [{}, UNROLLED | OWN_POSITIONS], ids=ids)
 def test_encoder_decoder_equals_teacher_forcing(switches):
     model = EncoderDecoder(config(**switches))
     source, params = ragged_prompts(), random_params(model)
@@ -100,7 +97,9 @@ def test_encoder_decoder_equals_teacher_forcing(switches):
     assert len(np.unique(expected)) > 3, "the reference decodes too little to tell models apart"
 
 
-@pytest.mark.parametrize("switches", [*SWITCHES, {"prefix_attention": True}], ids=ids)
+@pytest.mark.parametrize(
+    "switches", [OWN_POSITIONS, UNROLLED | {"prefix_attention": True}], ids=ids
+)
 def test_decoder_only_equals_teacher_forcing_with_ragged_prompts(switches):
     model = DecoderOnly(config(num_encoder_layers=0, **switches))
     prompts, lengths = ragged_prompts(), np.array(PROMPT_LENGTHS, np.int32)

@@ -73,22 +73,23 @@ def test_causal_and_prefix_masks():
     np.testing.assert_array_equal(functional.prefix_mask(flags), np.array(expected, bool))
 
 
-def attention_reference(query, key, value, bias, factor=1.0):
+def attention_reference(query, key, value, mask, bias, factor=1.0):
     """[batch, q, heads, d_kv] float64."""
     scores = np.einsum("bqhd,bkhd->bhqk", query, key).astype(np.float64) + bias
+    scores = scores + np.where(mask, 0.0, functional.MASK_BIAS)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights = weights / weights.sum(-1, keepdims=True) * factor
     return np.einsum("bhqk,bkhd->bqhd", weights, value)
 
 
-def attention_inputs(dtype=np.float32):
+def attention_inputs(dtype=np.float32, bias_batch=1):
+    """query, key, value, mask, position_bias."""
     rng = np.random.default_rng(0)
-    shapes = [(2, 5, 3, 4), (2, 7, 3, 4), (2, 7, 3, 4), (1, 3, 5, 7)]
-    query, key, value, bias = (rng.standard_normal(s).astype(np.float32) for s in shapes)
+    shapes = [(2, 5, 3, 4), (2, 7, 3, 4), (2, 7, 3, 4), (bias_batch, 3, 5, 7)]
+    *projected, bias = (rng.standard_normal(s).astype(np.float32) for s in shapes)
     mask = rng.random((2, 1, 5, 7)) < 0.8
     mask[..., 0] = True
-    bias = bias + np.where(mask, 0.0, functional.MASK_BIAS).astype(np.float32)
-    return [np.asarray(jnp.asarray(x, dtype)) for x in (query, key, value)] + [bias]
+    return [np.asarray(jnp.asarray(x, dtype)) for x in projected] + [mask, bias]
 
 
 def test_attention_equals_numpy_without_scaling_of_scores():
@@ -97,33 +98,43 @@ def test_attention_equals_numpy_without_scaling_of_scores():
     np.testing.assert_allclose(found, attention_reference(*inputs), rtol=2e-5, atol=2e-6)
 
 
+def test_a_query_that_may_attend_to_nothing_stays_finite():
+    query, key, value, mask, bias = attention_inputs()
+    inputs = [query, key, value, np.zeros_like(mask), bias]
+    found = functional.dot_product_attention(*map(jnp.asarray, inputs))
+    expected = np.broadcast_to(value.mean(1, keepdims=True), found.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_attention_in_bfloat16_keeps_the_softmax_in_float32():
-    query, key, value, bias = attention_inputs(jnp.bfloat16)
-    found = functional.dot_product_attention(*map(jnp.asarray, (query, key, value, bias)))
+    query, key, value, mask, bias = attention_inputs(jnp.bfloat16)
+    found = functional.dot_product_attention(*map(jnp.asarray, (query, key, value, mask, bias)))
     assert found.dtype == jnp.bfloat16
     wide = [x.astype(np.float32) for x in (query, key, value)]
     # Only the weights and the result are rounded to 8 bits.
     np.testing.assert_allclose(
-        found.astype(jnp.float32), attention_reference(*wide, bias), rtol=0.02, atol=0.02
+        found.astype(jnp.float32), attention_reference(*wide, mask, bias), rtol=0.02, atol=0.02
     )
 
 
+@pytest.mark.parametrize("bias_batch", [1, 2])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_attention_gradient_equals_that_of_the_plain_formula(dtype):
+def test_attention_gradient_equals_that_of_the_plain_formula(dtype, bias_batch):
     rng = np.random.default_rng(1)
-    inputs = [jnp.asarray(x) for x in attention_inputs(dtype)]
+    query, key, value, mask, bias = map(jnp.asarray, attention_inputs(dtype, bias_batch))
     factor = jnp.asarray(rng.random((2, 3, 1, 7)), jnp.float32)
     direction = jnp.asarray(rng.standard_normal((2, 5, 3, 4)), jnp.float32)
 
     def plain(query, key, value, bias):
         scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) + bias
-        return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores) * factor, value)
+        weights = jax.nn.softmax(jnp.where(mask, scores, -1e10)) * factor
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 
     def ours(query, key, value, bias):
         narrow = [x.astype(dtype) for x in (query, key, value)]
-        return functional.dot_product_attention(*narrow, bias, factor).astype(jnp.float32)
+        return functional.dot_product_attention(*narrow, mask, bias, factor).astype(jnp.float32)
 
-    wide = [x.astype(jnp.float32) for x in inputs]
+    wide = [x.astype(jnp.float32) for x in (query, key, value, bias)]
     grads = [
         jax.jit(jax.grad(lambda *x, f=f: jnp.sum(f(*x) * direction), argnums=(0, 1, 2, 3)))(*wide)
         for f in (plain, ours)
@@ -134,10 +145,22 @@ def test_attention_gradient_equals_that_of_the_plain_formula(dtype):
         np.testing.assert_allclose(found / scale, expected / scale, atol=tolerance)
 
 
+def test_attention_without_positions_has_a_gradient():
+    query, key, value, mask, _ = map(jnp.asarray, attention_inputs())
+
+    def total(value):
+        return jnp.sum(functional.dot_product_attention(query, key, value, mask))
+
+    grad = jax.grad(total)(value)
+    # Every query hands out weights that add up to 1.
+    np.testing.assert_allclose(jnp.sum(grad, axis=1), np.full((2, 3, 4), 5.0), rtol=1e-5)
+
+
 def test_dropped_keys_are_dropped_for_every_query():
-    query, key, value, bias = (jnp.asarray(x) for x in attention_inputs())
+    query, key, value, mask, bias = attention_inputs()
     factor = np.ones((2, 3, 1, 7), np.float32)
     factor[..., 2] = 0.0
-    found = functional.dot_product_attention(query, key, value, bias, jnp.asarray(factor))
-    expected = attention_reference(*map(np.asarray, (query, key, value, bias)), factor)
+    inputs = map(jnp.asarray, (query, key, value, mask, bias, factor))
+    found = functional.dot_product_attention(*inputs)
+    expected = attention_reference(query, key, value, mask, bias, factor)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)

@@ -53,14 +53,14 @@ def test_attention_over_a_past_equals_attention_over_all():
     layer = Attention(2, 4, 0.0, F32)
     names = ("query", "key", "value", "out")
     params = {"params": {name: {"kernel": normal(8, 8)} for name in names}}
-    bias = normal(1, 2, 6, 6)
-    whole, seen = layer.apply(params, x, bias, source=x)
+    bias, mask = normal(1, 2, 6, 6), np.ones((2, 1, 6, 6), bool)
+    whole, seen = layer.apply(params, x, mask, bias, source=x)
     past = KeyValues(keys=seen.keys[:, :4], values=seen.values[:, :4])
     tail = x[:, 4:]
-    found, new = layer.apply(params, tail, bias[:, :, 4:], source=tail, past=past)
+    found, new = layer.apply(params, tail, mask[:, :, 4:], bias[:, :, 4:], source=tail, past=past)
     np.testing.assert_allclose(found, whole[:, 4:], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(new.keys, seen.keys[:, 4:], rtol=1e-5, atol=1e-6)
-    cached, _ = layer.apply(params, tail, bias[:, :, 4:], source=seen)
+    cached, _ = layer.apply(params, tail, mask[:, :, 4:], bias[:, :, 4:], source=seen)
     np.testing.assert_allclose(cached, whole[:, 4:], rtol=1e-4, atol=1e-5)
 
 
@@ -115,8 +115,8 @@ D_MODEL, HEADS, D_KV, D_FF = 96, 4, 32, 160
 def test_variance_of_every_initialiser():
     x = np.zeros((1, 2, D_MODEL), np.float32)
     key = jax.random.key(0)
-    bias = np.zeros((1, 1, 2, 2), np.float32)
-    attention = nn.unbox(Attention(HEADS, D_KV, 0.0, F32).init(key, x, bias, source=x))["params"]
+    mask = np.ones((1, 1, 2, 2), bool)
+    attention = nn.unbox(Attention(HEADS, D_KV, 0.0, F32).init(key, x, mask, source=x))["params"]
     mlp = nn.unbox(GatedMlp(D_FF, 0.0, F32).init(key, x))["params"]
     logits = nn.unbox(LogitsDense(300, F32).init(key, x))["params"]
     tokens = np.zeros((1, 2), np.int32)

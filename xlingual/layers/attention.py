@@ -49,13 +49,20 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, bias: Array, *, source: Array | KeyValues, past: KeyValues | None = None
+        self,
+        x: Array,
+        mask: Array,
+        position_bias: Array | None = None,
+        *,
+        source: Array | KeyValues,
+        past: KeyValues | None = None,
     ) -> tuple[Array, KeyValues]:
         """Returns the update of the residual stream and the keys and values of `source`.
 
         Args:
           x: [batch, q, embed] `dtype`, gives the queries.
-          bias: [batch or 1, heads or 1, q, k] float32, with k the past keys then the new ones.
+          mask: [batch, 1, q, k] bool, True = may attend; k counts the past keys, then the new.
+          position_bias: [batch or 1, heads, q, k] float32, or None.
           source: what gives keys and values: [batch, k, embed] `dtype`, or their projections.
           past: keys and values of earlier positions, put before those of `source`.
 
@@ -75,7 +82,7 @@ class Attention(nn.Module):
             values = jnp.concatenate([past.values, values], axis=1)
         dropout_shape = (x.shape[0], self.num_heads, 1, keys.shape[1])
         dropout_mask = Dropout(self.dropout_rate, name="dropout").multiplier(dropout_shape)
-        attended = dot_product_attention(query, keys, values, bias, dropout_mask)
+        attended = dot_product_attention(query, keys, values, mask, position_bias, dropout_mask)
         attended = constrain(attended, _HEADS)
         merged = attended.reshape(*x.shape[:2], self.num_heads * self.d_kv)
         out = Dense(x.shape[-1], ("heads", "embed"), fan_in_normal(), self.dtype, name="out")(

@@ -14,7 +14,7 @@ import numpy as np
 from xlingual.types import Array
 
 MASK_BIAS = -1e10
-"""Added to the attention score of a pair that may not attend; `exp` of it is exactly 0."""
+"""Attention score of a pair that may not attend; its weight is exactly 0 beside any other."""
 
 
 def segment_mask(query_segment_ids: Array, key_segment_ids: Array) -> Array:
@@ -57,18 +57,6 @@ def prefix_mask(in_prefix: Array) -> Array:
     """
     flags = in_prefix > 0
     return flags[:, None, :, None] & flags[:, None, None, :]
-
-
-def mask_to_bias(mask: Array) -> Array:
-    """Returns 0 where `mask` is True and `MASK_BIAS` elsewhere.
-
-    Args:
-      mask: any shape, bool, True = may attend.
-
-    Returns:
-      Same shape, float32.
-    """
-    return jnp.where(mask, jnp.float32(0.0), jnp.float32(MASK_BIAS))
 
 
 def relative_position_bucket(
@@ -126,32 +114,128 @@ def toeplitz(diagonals: Array, *, num_queries: int, num_keys: int) -> Array:
     return skewed[:, :, num_queries - 1 :]
 
 
+@functools.partial(jax.checkpoint, static_argnums=(2, 3))
+def rms_normalize(x: Array, scale: Array, epsilon: float, dtype: jnp.dtype) -> Array:
+    """Returns `x / sqrt(mean(x^2) + epsilon) * scale`, computed in float32.
+
+    Rematerialised: of all intermediate results only `x` is kept for the gradient.
+
+    Args:
+      x: [batch, length, embed] float32 or bfloat16.
+      scale: [embed] float32.
+      epsilon: added to the mean square; static.
+      dtype: dtype of the result; static.
+
+    Returns:
+      [batch, length, embed] `dtype`.
+    """
+    x = x.astype(jnp.float32)
+    mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    return (x * jax.lax.rsqrt(mean_square + epsilon) * scale[None, None, :]).astype(dtype)
+
+
+@jax.checkpoint
+def gated_gelu(gate: Array, linear: Array) -> Array:
+    """Returns `gelu(gate) * linear` with the tanh form of gelu.
+
+    Rematerialised: only the two arguments are kept for the gradient.
+
+    Args:
+      gate: [batch, length, mlp] float32 or bfloat16.
+      linear: same shape and dtype.
+
+    Returns:
+      Same shape and dtype.
+
+    References:
+      Shazeer, 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, equation 6.
+    """
+    return jax.nn.gelu(gate, approximate=True) * linear
+
+
+@jax.custom_vjp
 def dot_product_attention(
-    query: Array, key: Array, value: Array, bias: Array, dropout_mask: Array | None = None
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array,
+    position_bias: Array | None = None,
+    dropout_mask: Array | None = None,
 ) -> Array:
     """Returns attention-weighted values; scores are not divided by sqrt(d_kv).
 
     The scale is folded into the initialiser of the query projection, as in T5. Scores, bias and
-    softmax are float32; the two products take operands in the dtype of `query`.
+    softmax are float32; the products take operands in the dtype of `query`. Only the weights, in
+    that dtype, are kept for the gradient: one array of [batch, heads, q, k] a layer. There is no
+    gradient of the masks.
 
     Args:
       query: [batch, q, heads, d_kv] float32 or bfloat16.
       key: [batch, k, heads, d_kv], same dtype.
       value: [batch, k, heads, d_kv], same dtype.
-      bias: [batch or 1, heads or 1, q, k] float32, position bias plus mask bias.
+      mask: [batch, 1, q, k] bool, True = may attend; a query without any key attends to all alike.
+      position_bias: [batch or 1, heads, q, k] float32, added to the scores, or None.
       dropout_mask: [batch, heads, 1, k] float32 multiplier of the weights, or None.
 
     Returns:
       [batch, q, heads, d_kv], same dtype as `query`.
 
     References:
-      Raffel et al., 2020, arXiv:1910.10683, section 2.1.
+      Raffel et al., 2020, arXiv:1910.10683, section 2.1; the backward pass as in Dao et al., 2022,
+      "FlashAttention", arXiv:2205.14135, appendix B.2 (row sums from the outputs), not tiled.
     """
+    return _attend(query, key, value, mask, position_bias, dropout_mask)[0]
+
+
+_Residuals = tuple[Array, Array, Array, Array, Array, Array | None, Array | None]
+
+
+def _attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array,
+    position_bias: Array | None,
+    dropout_mask: Array | None,
+) -> tuple[Array, _Residuals]:
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(scores + bias, axis=-1)
-    if dropout_mask is not None:
-        weights = weights * dropout_mask
-    return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(query.dtype), value)
+    if position_bias is not None:
+        scores = scores + position_bias
+    # Adding -1e10 in float32 absorbs the score, so selecting it is the same.
+    scores = jnp.where(mask, scores, MASK_BIAS)
+    weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+    out = jnp.einsum("bhqk,bkhd->bqhd", _dropped(weights, dropout_mask), value)
+    # Of the bias the gradient needs the leading size alone.
+    batch_of_bias = None if position_bias is None else position_bias[:, 0, 0, 0]
+    return out, (query, key, value, weights, out, dropout_mask, batch_of_bias)
+
+
+def _attend_backward(
+    residuals: _Residuals, grad: Array
+) -> tuple[Array, Array, Array, None, Array | None, None]:
+    query, key, value, weights, out, dropout_mask, batch_of_bias = residuals
+    dropped = _dropped(weights, dropout_mask)
+    grad_value = jnp.einsum("bhqk,bqhd->bkhd", dropped, grad)
+    grad_weights = jnp.einsum("bqhd,bkhd->bhqk", grad, value, preferred_element_type=jnp.float32)
+    grad_weights = _dropped(grad_weights, dropout_mask)
+    wide = (grad.astype(jnp.float32), out.astype(jnp.float32))
+    row_sums = jnp.einsum("bqhd,bqhd->bhq", *wide)[..., None]
+    grad_scores = weights.astype(jnp.float32) * (grad_weights - row_sums)
+    grad_bias = None
+    if batch_of_bias is not None:
+        shared = batch_of_bias.shape[0] == 1
+        grad_bias = jnp.sum(grad_scores, axis=0, keepdims=True) if shared else grad_scores
+    narrow = grad_scores.astype(query.dtype)
+    grad_query = jnp.einsum("bhqk,bkhd->bqhd", narrow, key)
+    grad_key = jnp.einsum("bhqk,bqhd->bkhd", narrow, query)
+    return grad_query, grad_key, grad_value, None, grad_bias, None
+
+
+dot_product_attention.defvjp(_attend, _attend_backward)
+
+
+def _dropped(weights: Array, dropout_mask: Array | None) -> Array:
+    return weights if dropout_mask is None else weights * dropout_mask.astype(weights.dtype)
 
 
 @functools.lru_cache(maxsize=32)

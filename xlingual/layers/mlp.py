@@ -5,10 +5,10 @@ References:
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from xlingual.layers.dropout import Dropout
+from xlingual.layers.functional import gated_gelu
 from xlingual.layers.linear import Dense
 from xlingual.layers.parameters import fan_in_truncated_normal
 from xlingual.partitioning.constraints import constrain
@@ -40,7 +40,7 @@ class GatedMlp(nn.Module):
         """
         gate = self._dense(self.d_ff, ("embed", "mlp"), "wi_0")(x)
         linear = self._dense(self.d_ff, ("embed", "mlp"), "wi_1")(x)
-        hidden = jax.nn.gelu(gate, approximate=True) * linear
+        hidden = gated_gelu(gate, linear)
         hidden = constrain(hidden, ("batch", "length", "mlp"))
         hidden = Dropout(self.dropout_rate, name="dropout")(hidden)
         return self._dense(x.shape[-1], ("mlp", "embed"), "wo")(hidden)

@@ -6,9 +6,9 @@ References:
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from xlingual.layers.functional import rms_normalize
 from xlingual.layers.parameters import make_parameter
 from xlingual.types import Array
 
@@ -37,7 +37,4 @@ class RMSNorm(nn.Module):
         scale = make_parameter(
             self, "scale", nn.initializers.ones_init(), (x.shape[-1],), ("embed",)
         )
-        x = x.astype(jnp.float32)
-        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        normed = x * jax.lax.rsqrt(mean_square + self.epsilon)
-        return (normed * scale[None, None, :]).astype(self.dtype)
+        return rms_normalize(x, scale, self.epsilon, self.dtype)

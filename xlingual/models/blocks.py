@@ -24,17 +24,20 @@ class BlockContext:
     """What all layers of a stack read and none changes.
 
     Attributes:
-      bias: [batch or 1, heads or 1, q, k] float32, mask bias plus the shared position bias.
+      mask: [batch, 1, q, k] bool, True = may attend.
+      position_bias: [batch or 1, heads, q, k] float32, shared by the layers; None when each layer
+        has its own.
       encoded: [batch, k, embed], states to attend to; None without cross-attention and once its
         keys and values are cached.
-      encoded_bias: [batch, 1, q or 1, k] float32, mask bias of cross-attention; None without.
+      encoded_mask: [batch, 1, q, k] bool, mask of cross-attention; None without.
       relative_position: [batch, k] int32, key minus query position of the one query of a row when
         decoding; None when offsets in the arrays are the distances.
     """
 
-    bias: Array
+    mask: Array
+    position_bias: Array | None = None
     encoded: Array | None = None
-    encoded_bias: Array | None = None
+    encoded_mask: Array | None = None
     relative_position: Array | None = None
 
 
@@ -62,15 +65,15 @@ class EncoderBlock(nn.Module):
 
         Args:
           x: [batch, length, embed] activations.
-          context: bias of the stack.
+          context: masks and positions.
           cache: always None; an encoder keeps nothing.
 
         Returns:
           [batch, length, embed] activations, and None.
         """
-        bias = add_layer_bias(self.config, x, context, bidirectional=True)
+        bias = _layer_bias(self.config, x, context, bidirectional=True)
         y = make_norm(self.config, "pre_attention_layer_norm")(x)
-        y, _ = make_attention(self.config, "attention")(y, bias, source=y)
+        y, _ = make_attention(self.config, "attention")(y, context.mask, bias, source=y)
         x = constrain(x + Dropout(self.config.dropout_rate)(y), _STREAM)
         return apply_mlp(self.config, x), None
 
@@ -88,7 +91,7 @@ class DecoderBlock(nn.Module):
 
         Args:
           x: [batch, length, embed] activations.
-          context: bias of the stack, encoder states.
+          context: masks and positions, encoder states.
           cache: None in training; while decoding, what earlier tokens left (no slots at first).
 
         Returns:
@@ -96,17 +99,19 @@ class DecoderBlock(nn.Module):
           (and of the encoder states).
         """
         config = self.config
-        bias = add_layer_bias(config, x, context, bidirectional=False)
+        bias = _layer_bias(config, x, context, bidirectional=False)
         y = make_norm(config, "pre_self_attention_layer_norm")(x)
         past = None if cache is None else cache.past
-        y, new = make_attention(config, "self_attention")(y, bias, source=y, past=past)
+        y, new = make_attention(config, "self_attention")(
+            y, context.mask, bias, source=y, past=past
+        )
         x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
         encoded = None
         source = _cross_attention_source(context, cache)
-        if source is not None and context.encoded_bias is not None:
+        if source is not None and context.encoded_mask is not None:
             y = make_norm(config, "pre_cross_attention_layer_norm")(x)
             y, encoded = make_attention(config, "encoder_decoder_attention")(
-                y, context.encoded_bias, source=source
+                y, context.encoded_mask, source=source
             )
             x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
         if cache is None:
@@ -124,28 +129,27 @@ def _cross_attention_source(
     return cache.encoded
 
 
-def add_layer_bias(
+def _layer_bias(
     config: TransformerConfig, x: Array, context: BlockContext, *, bidirectional: bool
-) -> Array:
-    """Returns the bias of self-attention, with the layer's own positions where it has them.
-
-    Args:
-      config: sizes and switches.
-      x: [batch, q, embed], for its length alone.
-      context: bias of the stack.
-      bidirectional: whether keys after the query have buckets of their own.
-
-    Returns:
-      [batch or 1, heads or 1, q, k] float32.
-    """
+) -> Array | None:
+    """The position bias that all layers share, or the layer's own."""
     if not config.per_layer_relpos:
-        return context.bias
+        return context.position_bias
     table = make_relpos_bias(config, bidirectional=bidirectional, name="relpos_bias")
-    return context.bias + position_bias(table, context, x.shape[1])
+    return position_bias(table, context, x.shape[1])
 
 
 def position_bias(table: RelativePositionBias, context: BlockContext, length: int) -> Array:
-    """Returns the bias of a sequence, or of one decoded token a row, [.., heads, q, k] float32."""
+    """Returns the bias of a sequence, or of one decoded token a row.
+
+    Args:
+      table: the learned numbers.
+      context: has the distances while decoding.
+      length: number of queries.
+
+    Returns:
+      [batch or 1, heads, q, k] float32.
+    """
     if context.relative_position is None:
         return table(length, length)
     return table.at(context.relative_position)

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.layers.attention import KeyValues
-from xlingual.layers.functional import mask_to_bias
 from xlingual.models.blocks import BlockCache, BlockContext
 from xlingual.models.config import TransformerConfig
 from xlingual.partitioning.constraints import constrain
@@ -34,14 +33,14 @@ class DecodingCache:
       slot_positions: [batch, slots] int32, position of the slot's token in its row; -1 = empty.
       next_slot: [] int32, the slot that the next token takes.
       next_position: [batch] int32, its position in each row.
-      encoded_bias: [batch, 1, 1, k] float32, mask bias of cross-attention, or None.
+      encoded_mask: [batch, 1, 1, k] bool, mask of cross-attention, or None.
     """
 
     layers: BlockCache
     slot_positions: Array
     next_slot: Array
     next_position: Array
-    encoded_bias: Array | None = None
+    encoded_mask: Array | None = None
 
 
 def empty_layers(config: TransformerConfig, batch_size: int) -> BlockCache:
@@ -60,7 +59,7 @@ def empty_layers(config: TransformerConfig, batch_size: int) -> BlockCache:
 
 
 def start_cache(
-    entries: BlockCache, lengths: Array, *, num_free: int, encoded_bias: Array | None = None
+    entries: BlockCache, lengths: Array, *, num_free: int, encoded_mask: Array | None = None
 ) -> DecodingCache:
     """Returns a cache that holds a first pass over prompts and has room for more.
 
@@ -68,7 +67,7 @@ def start_cache(
       entries: keys and values of the first pass, [layers, batch, prompt, heads, d_kv].
       lengths: [batch] int32, tokens of each row in that pass; the rest is padding.
       num_free: slots to add behind.
-      encoded_bias: [batch, 1, 1, k] float32, or None.
+      encoded_mask: [batch, 1, 1, k] bool, or None.
 
     Returns:
       The cache before the first `append`.
@@ -82,7 +81,7 @@ def start_cache(
         slot_positions=jnp.where(slots < lengths[:, None], slots, -1),
         next_slot=jnp.int32(prompt),
         next_position=lengths,
-        encoded_bias=encoded_bias,
+        encoded_mask=encoded_mask,
     )
 
 
@@ -93,13 +92,13 @@ def step_context(cache: DecodingCache) -> BlockContext:
       cache: the cache before the token is appended.
 
     Returns:
-      A context whose bias is the mask alone, [batch, 1, 1, slots + 1].
+      Masks and distances, [batch, 1, 1, slots + 1] and [batch, slots + 1].
     """
     now = cache.next_position[:, None]
     positions = jnp.concatenate([cache.slot_positions, now], axis=1)
     return BlockContext(
-        bias=mask_to_bias(positions >= 0)[:, None, None, :],
-        encoded_bias=cache.encoded_bias,
+        mask=(positions >= 0)[:, None, None, :],
+        encoded_mask=cache.encoded_mask,
         relative_position=positions - now,
     )
 

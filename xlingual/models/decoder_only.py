@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.layers.embedding import TokenEmbedder
-from xlingual.layers.functional import causal_mask, mask_to_bias, prefix_mask, segment_mask
+from xlingual.layers.functional import causal_mask, prefix_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
 from xlingual.models.blocks import BlockContext
 from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
@@ -161,7 +161,7 @@ class DecoderOnlyNetwork(nn.Module):
         allowed = causal_mask(segment_ids.shape[1])
         if self.config.prefix_attention and in_prefix is not None:
             allowed = allowed | prefix_mask(in_prefix)
-        return BlockContext(bias=mask_to_bias(allowed & segment_mask(segment_ids, segment_ids)))
+        return BlockContext(mask=allowed & segment_mask(segment_ids, segment_ids))
 
     def _logits(self, hidden: Array) -> Array:
         """Returns tied or untied logits, [batch, length, vocab] float32."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from xlingual.errors import ConfigError
 from xlingual.layers.embedding import TokenEmbedder
-from xlingual.layers.functional import causal_mask, mask_to_bias, segment_mask
+from xlingual.layers.functional import causal_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
 from xlingual.models.blocks import BlockCache, BlockContext
 from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
@@ -144,9 +144,9 @@ class EncoderDecoderNetwork(nn.Module):
         encoded = self._encode(batch["encoder_input_tokens"], source)
         mask = segment_mask(target, target) & causal_mask(target.shape[1])
         context = BlockContext(
-            bias=mask_to_bias(mask),
+            mask=mask,
             encoded=encoded,
-            encoded_bias=mask_to_bias(segment_mask(target, source)),
+            encoded_mask=segment_mask(target, source),
         )
         embedded = self.token_embedder(batch["decoder_input_tokens"])
         hidden = self.decoder(embedded, context)
@@ -159,17 +159,17 @@ class EncoderDecoderNetwork(nn.Module):
         batch_size = tokens.shape[0]
         source = (tokens > 0).astype(jnp.int32)
         target = jnp.ones((batch_size, 1), jnp.int32)
-        encoded_bias = mask_to_bias(segment_mask(target, source))
+        encoded_mask = segment_mask(target, source)
         context = BlockContext(
-            bias=mask_to_bias(segment_mask(target, target)),
+            mask=segment_mask(target, target),
             encoded=self._encode(tokens, source),
-            encoded_bias=encoded_bias,
+            encoded_mask=encoded_mask,
         )
         logits, entries = self._decode(
             jnp.zeros((batch_size,), jnp.int32), context, empty_layers(self.config, batch_size)
         )
         lengths = jnp.ones((batch_size,), jnp.int32)
-        cache = start_cache(entries, lengths, num_free=max_length, encoded_bias=encoded_bias)
+        cache = start_cache(entries, lengths, num_free=max_length, encoded_mask=encoded_mask)
         return logits, cache
 
     def step(self, cache: DecodingCache, tokens: Array) -> tuple[Array, DecodingCache]:
@@ -180,7 +180,7 @@ class EncoderDecoderNetwork(nn.Module):
     def _encode(self, tokens: Array, segment_ids: Array) -> Array:
         """Returns encoder states, [batch, length, embed]."""
         mask = segment_mask(segment_ids, segment_ids)
-        return self.encoder(self.token_embedder(tokens), BlockContext(bias=mask_to_bias(mask)))
+        return self.encoder(self.token_embedder(tokens), BlockContext(mask=mask))
 
     def _decode(
         self, tokens: Array, context: BlockContext, layers: BlockCache

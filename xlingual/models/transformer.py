@@ -40,14 +40,14 @@ class Encoder(nn.Module):
 
         Args:
           x: [batch, length, embed] embedded tokens.
-          context: `bias` holds the mask bias alone.
+          context: masks, and encoder states for a decoder that reads them.
 
         Returns:
           [batch, length, embed] activations.
         """
         if not self.config.per_layer_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
-            context = dataclasses.replace(context, bias=context.bias + table)
+            context = dataclasses.replace(context, position_bias=table)
         x, _ = run_layers(self.layers, self.dropout(x), context)
         return self.dropout(self.encoder_norm(x))
 
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
 
         Args:
           x: [batch, length, embed] embedded tokens.
-          context: `bias` holds the mask bias alone.
+          context: masks, and encoder states for a decoder that reads them.
 
         Returns:
           [batch, length, embed] activations.
@@ -87,7 +87,7 @@ class Decoder(nn.Module):
 
         Args:
           x: [batch, length, embed] embedded tokens.
-          context: `bias` holds the mask bias alone, [.., q, slots + length].
+          context: masks, [batch, 1, q, slots + length], and encoder states.
           cache: the cache of all layers, `layers` in front.
 
         Returns:
@@ -103,7 +103,7 @@ class Decoder(nn.Module):
     ) -> tuple[Array, BlockCache | None]:
         if not self.config.per_layer_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
-            context = dataclasses.replace(context, bias=context.bias + table)
+            context = dataclasses.replace(context, position_bias=table)
         x, entries = run_layers(self.layers, self.dropout(x), context, cache)
         return self.dropout(self.decoder_norm(x)), entries
 
