@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xlingual.data import feature_converters
+from xlingual.data.positions import pipeline_options
 from xlingual.errors import ConfigError
 
 _LENGTHS = {"inputs": 10, "targets": 7}
@@ -51,7 +52,8 @@ def _reusable(make, **settings):
             yield {name: example[name] for name in features}
 
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    return make(**settings)(dataset, _LENGTHS), box
+    rows = make(**settings)(dataset, _LENGTHS)
+    return rows.with_options(pipeline_options(1)), box
 
 
 def _convert(make, examples, **settings):

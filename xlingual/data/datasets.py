@@ -20,7 +20,7 @@ import tensorflow as tf
 from xlingual.data import mixing_rates, task_checks, task_registry
 from xlingual.data import records as records_lib
 from xlingual.data.base import TaskInfo
-from xlingual.data.leaf_streams import LeafStream, derive_seed, make_leaves
+from xlingual.data.leaf_streams import LeafStream, derive_seed, make_leaves, preprocessing_seed
 from xlingual.data.positions import TfDataIterator, pipeline_options
 from xlingual.data.task_statistics import TaskStatistics, measure_tasks
 from xlingual.data.tf_errors import as_config_error
@@ -224,7 +224,7 @@ class SeqioSource:
 
     @functools.cached_property
     def _leaves(self) -> tuple[LeafStream, ...]:
-        seed = derive_seed(self.seed, "preprocessing", self._hosts[0])
+        seed = preprocessing_seed(self.seed, self._hosts[0])
         return make_leaves(self._tasks, self.task_feature_lengths, seed)
 
     @functools.cached_property

@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
-import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,8 +12,7 @@ import seqio
 import tensorflow as tf
 
 from xlingual.data import task_checks, task_registry
-from xlingual.data.leaf_streams import derive_seed, make_leaves
-from xlingual.data.positions import pipeline_options
+from xlingual.data.leaf_streams import iterate_together, make_leaves, preprocessing_seed
 from xlingual.data.records import load_records
 from xlingual.data.tf_errors import as_config_error
 from xlingual.data.vocabularies import special_tokens
@@ -55,36 +54,69 @@ def load_examples(
     task_feature_lengths: Mapping[str, int],
     seed: int = 0,
 ) -> list[EvaluationExample]:
-    """Returns at most `num_examples` examples of a task, chosen by `seed` from its records.
+    """Returns the examples of one task; see `load_examples_of`."""
+    found = load_examples_of(
+        [task_name],
+        split=split,
+        num_examples=num_examples,
+        task_feature_lengths=task_feature_lengths,
+        seed=seed,
+    )
+    return found[task_name]
+
+
+def load_examples_of(
+    task_names: Sequence[str],
+    *,
+    split: str,
+    num_examples: int,
+    task_feature_lengths: Mapping[str, int],
+    seed: int = 0,
+) -> dict[str, list[EvaluationExample]]:
+    """Returns task name -> at most `num_examples` examples, chosen by `seed` from its records.
 
     Tasks with equally many records get the same records, so that directions of a multi-way corpus
-    are compared on the same sentences.
+    are compared on the same sentences. Many tasks at once are loaded faster than one by one.
+
+    Args:
+      task_names: tasks, not mixtures.
+      split: their split.
+      num_examples: limit for each task.
+      task_feature_lengths: limits of `inputs` and `targets`, in tokens.
+      seed: which records, and the noise of the objectives.
 
     Raises:
-      ConfigError: the task, split, files or vocabulary are missing, or there is no example.
+      ConfigError: a task, split, file or vocabulary is missing, or a task has no example.
     """
-    metadata = task_registry.task_metadata(task_name)
-    show = text_decoder(task_name)
-    examples = []
-    for features in itertools.islice(
-        _features(task_name, split, task_feature_lengths, seed), num_examples
-    ):
-        examples.append(
+    streams = _examples(task_names, split, task_feature_lengths, seed)
+    limited = {name: stream.take(num_examples) for name, stream in streams.items()}
+    examples: dict[str, list[EvaluationExample]] = {name: [] for name in streams}
+    names = list(streams)
+    for features in iterate_together(limited):
+        name = names[int(features["task_id"]) - 1]
+        metadata, show = task_registry.task_metadata(name), text_decoder(name)
+        examples[name].append(
             EvaluationExample(
                 inputs=features["inputs"],
                 targets=features["targets"],
                 source_text=show.source(features["inputs"]),
                 target_text=show.text(features["targets"]),
-                task=task_name,
+                task=name,
                 src_lang=metadata.src_lang,
                 tgt_lang=metadata.tgt_lang,
             )
         )
+    _check_not_empty(examples, split, task_feature_lengths)
     return examples
 
 
-def load_batches(
-    task_name: str,
+def load_batches(task_name: str, **arguments: Any) -> list[dict[str, np.ndarray]]:
+    """Returns the batches of one task; see `load_batches_of` for the arguments."""
+    return load_batches_of([task_name], **arguments)[task_name]
+
+
+def load_batches_of(
+    task_names: Sequence[str],
     *,
     split: str,
     num_batches: int,
@@ -94,17 +126,19 @@ def load_batches(
     seed: int = 0,
     host_index: int | None = None,
     host_count: int | None = None,
-) -> list[dict[str, np.ndarray]]:
-    """Returns at most `num_batches` batches of a task, always the same for the same arguments.
+) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Returns task name -> at most `num_batches` batches, the same for the same arguments.
+
+    Many tasks at once are loaded faster than one by one.
 
     Args:
-      task_name: a task, not a mixture; its id in `decoder_task_ids` is 1.
-      split: its split.
-      num_batches: limit.
+      task_names: tasks, not mixtures; each has id 1 in the `decoder_task_ids` of its batches.
+      split: their split.
+      num_batches: limit for each task.
       batch_size: rows of a global batch; rows of zeros (loss weight 0) fill up the last one.
       task_feature_lengths: limits of `inputs` and `targets`, in tokens.
       feature_converter: of the model family.
-      seed: which records, and the noise of the objective.
+      seed: which records, and the noise of the objectives.
       host_index: this host; None asks JAX.
       host_count: number of hosts; None asks JAX.
 
@@ -112,23 +146,28 @@ def load_batches(
       This host's rows of each batch: name -> [batch_size / host_count, length].
 
     Raises:
-      ConfigError: as `load_examples`, and a batch that does not divide over the hosts.
+      ConfigError: as `load_examples_of`, and a batch that does not divide over the hosts.
     """
     host_index = jax.process_index() if host_index is None else host_index
     host_count = jax.process_count() if host_count is None else host_count
     if batch_size % host_count:
         raise ConfigError(f"batch_size={batch_size} does not divide over {host_count} hosts")
-    examples = _examples(task_name, split, task_feature_lengths, seed)
-    with as_config_error(f"task {task_name!r}, split {split!r}"):
-        rows = feature_converter(examples, task_feature_lengths)
-        batches = list(rows.batch(batch_size).take(num_batches).as_numpy_iterator())
-    if not batches:
-        raise _no_example(task_name, split, task_feature_lengths)
     share = batch_size // host_count
     mine = slice(host_index * share, (host_index + 1) * share)
-    return [
-        {name: _fill(value, batch_size)[mine] for name, value in batch.items()} for batch in batches
-    ]
+
+    batched = {}
+    for name, examples in _examples(task_names, split, task_feature_lengths, seed).items():
+        with as_config_error(f"task {name!r}"):
+            rows = feature_converter(examples, task_feature_lengths)
+        batched[name] = rows.batch(batch_size).take(num_batches)
+    found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in batched}
+    names = list(batched)
+    for batch in iterate_together(batched):
+        name = names[int(batch["decoder_task_ids"].max()) - 1]
+        batch["decoder_task_ids"] = np.minimum(batch["decoder_task_ids"], 1)
+        found[name].append({key: _fill(value, batch_size)[mine] for key, value in batch.items()})
+    _check_not_empty(found, split, task_feature_lengths)
+    return found
 
 
 @functools.cache
@@ -175,36 +214,35 @@ class TextDecoder:
         return _PROMPT.sub("", self.text(ids))
 
 
-def _features(
-    task_name: str, split: str, lengths: Mapping[str, int], seed: int
-) -> Iterator[dict[str, np.ndarray]]:
-    examples = _examples(task_name, split, lengths, seed)
-    found = False
-    with as_config_error(f"task {task_name!r}, split {split!r}"):
-        for features in examples.as_numpy_iterator():
-            found = True
-            yield features
-    if not found:
-        raise _no_example(task_name, split, lengths)
-
-
-def _examples(task_name: str, split: str, lengths: Mapping[str, int], seed: int) -> tf.data.Dataset:
+def _examples(
+    task_names: Sequence[str], split: str, lengths: Mapping[str, int], seed: int
+) -> dict[str, tf.data.Dataset]:
+    """Returns task name -> all its examples, in an order that `seed` chooses."""
     task_checks.check_lengths(lengths)
-    task_registry.task_metadata(task_name)
-    task = seqio.TaskRegistry.get(task_name)
-    task_checks.check_split(task, split)
-    task_checks.load_vocabulary_of(task)
-    with as_config_error(f"task {task_name!r}, split {split!r}"):
-        records = load_records(task.source, split)
-    (leaf,) = make_leaves([task], lengths, derive_seed(seed, "evaluation"))
-    return leaf.examples(records.sample(_ALL, seed)).with_options(pipeline_options(1))
+    tasks = []
+    for name in dict.fromkeys(task_names):
+        task_registry.task_metadata(name)
+        task = seqio.TaskRegistry.get(name)
+        task_checks.check_split(task, split)
+        task_checks.load_vocabulary_of(task)
+        tasks.append(task)
+    streams = {}
+    for leaf in make_leaves(tasks, lengths, preprocessing_seed(seed)):
+        with as_config_error(f"task {leaf.task.name!r}, split {split!r}"):
+            records = load_records(leaf.task.source, split)
+        streams[leaf.task.name] = leaf.examples(records.sample(_ALL, seed))
+    return streams
 
 
-def _no_example(task_name: str, split: str, lengths: Mapping[str, int]) -> ConfigError:
-    return ConfigError(
-        f"task {task_name!r} yields no example from split {split!r} under "
-        f"task_feature_lengths={dict(lengths)}"
-    )
+def _check_not_empty(
+    found: Mapping[str, Sequence[Any]], split: str, lengths: Mapping[str, int]
+) -> None:
+    for name, items in found.items():
+        if not items:
+            raise ConfigError(
+                f"task {name!r} yields no example from split {split!r} under "
+                f"task_feature_lengths={dict(lengths)}"
+            )
 
 
 def _fill(value: np.ndarray, batch_size: int) -> np.ndarray:

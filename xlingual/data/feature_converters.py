@@ -10,6 +10,7 @@ References:
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
@@ -23,6 +24,8 @@ from xlingual.errors import ConfigError
 TARGET_WEIGHT_OF_CLASS = (0.0, 1.0, 0.5)
 """Loss weight of each class in `targets_weights`."""
 
+_Features = Mapping[str, tf.Tensor]
+_Conversion = Callable[[tf.data.Dataset], tf.data.Dataset]
 _INT = seqio.FeatureConverter.FeatureSpec(dtype=tf.int32)
 _FLOAT = seqio.FeatureConverter.FeatureSpec(dtype=tf.float32)
 _DECODER_FEATURES = {
@@ -67,6 +70,7 @@ class EncDecFeatureConverter(seqio.EncDecFeatureConverter):
         """
         super().__init__(pack=pack, apply_length_check=False)
         self._group_size = _checked_group_size(pack, group_size)
+        self._traced: dict[str, _Conversion] = {}
 
     def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
         """Returns the row length of each model feature."""
@@ -78,26 +82,28 @@ class EncDecFeatureConverter(seqio.EncDecFeatureConverter):
     def _convert_features(
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
     ) -> tf.data.Dataset:
-        lengths = dict(task_feature_lengths)
+        key = repr(sorted(task_feature_lengths.items()))
+        if key not in self._traced:
+            convert = functools.partial(self._convert_group, lengths=dict(task_feature_lengths))
+            self._traced[key] = _trace(convert, self._group_size)
+        return self._traced[key](ds)
 
-        def convert(group: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            example = _Examples.from_group(group, lengths)
-            limits = (lengths["inputs"], lengths["targets"])
-            counts = tf.stack([example.num_inputs, example.num_targets], axis=1)
-            arrangement = _arrange(counts, limits, self.pack)
-            example = example.reorder(arrangement.order)
-            encoder = packing.lay_out(arrangement, example.num_inputs, limits[0])
-            decoder = packing.lay_out(arrangement, example.num_targets, limits[1])
-            targets = _flatten(example.targets, example.num_targets)
-            weights = _flatten(example.weights, example.num_targets)
-            return {
-                "encoder_input_tokens": encoder.pad(_flatten(example.inputs, example.num_inputs)),
-                "encoder_segment_ids": encoder.per_example(arrangement.segments),
-                "encoder_positions": encoder.pad(encoder.positions),
-                **_decoder_features(decoder, arrangement, targets, weights, example.task_ids),
-            }
-
-        return _in_groups(ds, convert, self._group_size)
+    def _convert_group(self, group: _Features, lengths: Mapping[str, int]) -> _Features:
+        example = _Examples.from_group(group, lengths)
+        limits = (lengths["inputs"], lengths["targets"])
+        counts = tf.stack([example.num_inputs, example.num_targets], axis=1)
+        arrangement = _arrange(counts, limits, self.pack)
+        example = example.reorder(arrangement.order)
+        encoder = packing.lay_out(arrangement, example.num_inputs, limits[0])
+        decoder = packing.lay_out(arrangement, example.num_targets, limits[1])
+        targets = _flatten(example.targets, example.num_targets)
+        weights = _flatten(example.weights, example.num_targets)
+        return {
+            "encoder_input_tokens": encoder.pad(_flatten(example.inputs, example.num_inputs)),
+            "encoder_segment_ids": encoder.per_example(arrangement.segments),
+            "encoder_positions": encoder.pad(encoder.positions),
+            **_decoder_features(decoder, arrangement, targets, weights, example.task_ids),
+        }
 
 
 class DecoderFeatureConverter(seqio.PrefixLMFeatureConverter):
@@ -133,6 +139,7 @@ class DecoderFeatureConverter(seqio.PrefixLMFeatureConverter):
         )
         self._loss_on_inputs = loss_on_inputs
         self._group_size = _checked_group_size(pack, group_size)
+        self._traced: dict[str, _Conversion] = {}
 
     def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
         """Returns the row length, the same for each model feature."""
@@ -142,25 +149,27 @@ class DecoderFeatureConverter(seqio.PrefixLMFeatureConverter):
     def _convert_features(
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
     ) -> tf.data.Dataset:
-        lengths = dict(task_feature_lengths)
+        key = repr(sorted(task_feature_lengths.items()))
+        if key not in self._traced:
+            convert = functools.partial(self._convert_group, lengths=dict(task_feature_lengths))
+            self._traced[key] = _trace(convert, self._group_size)
+        return self._traced[key](ds)
+
+    def _convert_group(self, group: _Features, lengths: Mapping[str, int]) -> _Features:
         limit = sum(lengths.values())
-
-        def convert(group: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            example = _Examples.from_group(group, {"inputs": limit, "targets": limit})
-            counts = example.num_inputs + example.num_targets
-            arrangement = _arrange(counts[:, None], (limit,), self.pack)
-            example = example.reorder(arrangement.order)
-            rows = packing.lay_out(arrangement, example.num_inputs + example.num_targets, limit)
-            tokens = _join(example.inputs, example.targets, example)
-            on_inputs = tf.fill(tf.shape(example.inputs), int(self._loss_on_inputs))
-            weights = _join(on_inputs, example.weights, example)
-            bidirectional = rows.positions <= tf.gather(example.num_inputs, rows.examples)
-            return {
-                **_decoder_features(rows, arrangement, tokens, weights, example.task_ids),
-                "decoder_causal_attention": rows.pad(tf.cast(bidirectional, tf.int32)),
-            }
-
-        return _in_groups(ds, convert, self._group_size)
+        example = _Examples.from_group(group, {"inputs": limit, "targets": limit})
+        counts = example.num_inputs + example.num_targets
+        arrangement = _arrange(counts[:, None], (limit,), self.pack)
+        example = example.reorder(arrangement.order)
+        rows = packing.lay_out(arrangement, example.num_inputs + example.num_targets, limit)
+        tokens = _join(example.inputs, example.targets, example)
+        on_inputs = tf.fill(tf.shape(example.inputs), int(self._loss_on_inputs))
+        weights = _join(on_inputs, example.weights, example)
+        bidirectional = rows.positions <= tf.gather(example.num_inputs, rows.examples)
+        return {
+            **_decoder_features(rows, arrangement, tokens, weights, example.task_ids),
+            "decoder_causal_attention": rows.pad(tf.cast(bidirectional, tf.int32)),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,15 +232,16 @@ def _arrange(counts: tf.Tensor, limits: Sequence[int], pack: bool) -> packing.Ar
     return packing.arrange_single(tf.shape(counts)[0])
 
 
-def _in_groups(
-    ds: tf.data.Dataset, convert: Callable[..., dict[str, tf.Tensor]], group_size: int
-) -> tf.data.Dataset:
-    """Returns the rows that `convert` makes of groups of examples."""
-    with_header, convert = map(tf.autograph.experimental.do_not_convert, (_with_header, convert))
+def _trace(convert: Callable[[_Features], _Features], group_size: int) -> _Conversion:
+    """Returns the function from examples to rows, traced once for all data sets of a converter."""
     parallel_calls = max(1, min(8, os.cpu_count() or 1))
-    ds = ds.map(with_header, num_parallel_calls=parallel_calls)
-    ds = ds.padded_batch(group_size)
-    return ds.map(convert, num_parallel_calls=parallel_calls).unbatch()
+
+    def rows(examples: tf.data.Dataset) -> tf.data.Dataset:
+        examples = examples.map(_with_header, num_parallel_calls=parallel_calls)
+        groups = examples.padded_batch(group_size)
+        return groups.map(convert, num_parallel_calls=parallel_calls).unbatch()
+
+    return tf.function(tf.autograph.experimental.do_not_convert(rows), autograph=False)
 
 
 def _with_header(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

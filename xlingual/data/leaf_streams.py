@@ -1,25 +1,30 @@
 """The tasks of a mixture as streams of task features with their ids attached.
 
 Preprocessors are traced once, as a function from records to examples and without autograph. Tasks
-with the same preprocessors share one trace, which serves measuring and training alike, because
-tracing is nearly all of the start-up time of a mixture of many languages. Preprocessors that need
-autograph, or compute numbers while they build a data set, cannot be traced so; they are applied
-anew each time, as SeqIO does.
+with the same preprocessors share one trace, which serves measuring, training and evaluation alike,
+because tracing is nearly all of the start-up time of a mixture of many languages. Preprocessors
+that need autograph, or compute numbers while they build a data set, cannot be traced so; they are
+applied anew each time, as SeqIO does.
 
 As in SeqIO's mixtures, all tasks get the same seed.
 """
 
+import collections
 import dataclasses
+import functools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import seqio
 import tensorflow as tf
 
+from xlingual.data.positions import pipeline_options
 from xlingual.data.structure import same_structure
 from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
 
+_Function = Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]
 FEATURES = ("inputs", "targets", "targets_weights")
 _NOT_TRACEABLE = (AttributeError, NotImplementedError, TypeError)
 """What `tensor.numpy()`, `int(tensor)` and `if tensor:` raise on a tensor without a value."""
@@ -41,7 +46,7 @@ class LeafStream:
     task_id: int
     task_feature_lengths: Mapping[str, int]
     seed: int
-    traced: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]
+    traced: _Function
 
     def examples(self, records: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the examples that the task makes of `records`.
@@ -72,19 +77,44 @@ def make_leaves(
       task_feature_lengths: limits of `inputs` and `targets`, in tokens.
       seed: of the preprocessors.
     """
-    leaves: list[LeafStream] = []
-    for index, task in enumerate(tasks):
-        twin = next((leaf for leaf in leaves if _same_preprocessing(leaf.task, task)), None)
-        leaves.append(
-            LeafStream(
-                task=task,
-                task_id=index + 1,
-                task_feature_lengths=task_feature_lengths,
-                seed=seed,
-                traced=twin.traced if twin else _trace(task, task_feature_lengths, seed),
-            )
+    return tuple(
+        LeafStream(
+            task=task,
+            task_id=index + 1,
+            task_feature_lengths=task_feature_lengths,
+            seed=seed,
+            traced=_trace(task, dict(task_feature_lengths), seed),
         )
-    return tuple(leaves)
+        for index, task in enumerate(tasks)
+    )
+
+
+def iterate_together(streams: Mapping[str, tf.data.Dataset]) -> Iterator[Any]:
+    """Yields the elements of finite streams, one stream after the other, as numpy.
+
+    All run through one iterator, which sets the functions that they share up once.
+
+    Args:
+      streams: task name -> stream.
+
+    Raises:
+      ConfigError: a stream fails; the message names its task.
+    """
+    options = pipeline_options(len(streams))
+    chained = functools.reduce(lambda first, second: first.concatenate(second), streams.values())
+    try:
+        yield from chained.with_options(options).as_numpy_iterator()
+    except tf.errors.OpError:
+        for name, stream in streams.items():
+            with as_config_error(f"task {name!r}"):
+                for _ in stream:
+                    pass
+        raise
+
+
+def preprocessing_seed(seed: int, host_index: int = 0) -> int:
+    """Returns the seed of the preprocessors of all tasks on one host."""
+    return derive_seed(seed, "preprocessing", host_index)
 
 
 def derive_seed(seed: int, purpose: str, host_index: int = 0) -> int:
@@ -92,13 +122,29 @@ def derive_seed(seed: int, purpose: str, host_index: int = 0) -> int:
     return zlib.crc32(f"{seed}/{purpose}/{host_index}".encode()) & 0x3FFFFFFF
 
 
-def _trace(
-    task: seqio.Task, lengths: Mapping[str, int], seed: int
-) -> Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Trace:
+    task: seqio.Task
+    lengths: Mapping[str, int]
+    seed: int
+    function: _Function
+
+
+_TRACES: collections.deque[_Trace] = collections.deque(maxlen=64)
+"""The latest traces; what they hold besides the graphs are preprocessors, which hold no data."""
+
+
+def _trace(task: seqio.Task, lengths: Mapping[str, int], seed: int) -> _Function:
+    for known in _TRACES:
+        if (known.lengths, known.seed) == (lengths, seed) and _same_preprocessing(known.task, task):
+            return known.function
+
     def function(records: tf.data.Dataset, task_id: tf.Tensor) -> tf.data.Dataset:
         return _preprocess(records, task_id, task, lengths, seed)
 
-    return tf.function(tf.autograph.experimental.do_not_convert(function), autograph=False)
+    traced = tf.function(tf.autograph.experimental.do_not_convert(function), autograph=False)
+    _TRACES.append(_Trace(task=task, lengths=lengths, seed=seed, function=traced))
+    return traced
 
 
 def _preprocess(

@@ -13,10 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from xlingual.data.feature_converters import TARGET_WEIGHT_OF_CLASS
-from xlingual.data.leaf_streams import LeafStream
-from xlingual.data.positions import pipeline_options
+from xlingual.data.leaf_streams import LeafStream, iterate_together
 from xlingual.data.records import Records
-from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
 
 
@@ -89,21 +87,16 @@ def _size(sample: tf.data.Dataset, count: int | None, num_records: int) -> int:
 def _measurements(
     leaves: Sequence[LeafStream], samples: Mapping[int, tf.data.Dataset]
 ) -> Iterator[np.ndarray]:
-    """Yields batches of [examples, 4] float32: task id, inputs, targets, weighted targets.
+    """Yields batches of [examples, 4] float32: task id, inputs, targets, weighted targets."""
+    return iterate_together(
+        {leaf.task.name: _measure_all(leaf.examples(samples[leaf.task_id])) for leaf in leaves}
+    )
 
-    All samples run through one iterator, which sets the functions that tasks share up once.
-    """
-    streams = [leaf.examples(samples[leaf.task_id]) for leaf in leaves]
-    chained = functools.reduce(lambda first, second: first.concatenate(second), streams)
-    chained = chained.map(tf.autograph.experimental.do_not_convert(_measure)).batch(1024)
-    try:
-        yield from chained.with_options(pipeline_options(len(leaves))).as_numpy_iterator()
-    except tf.errors.OpError:
-        for leaf, stream in zip(leaves, streams, strict=True):
-            with as_config_error(f"task {leaf.task.name!r}"):
-                for _ in stream:
-                    pass
-        raise
+
+@functools.partial(tf.function, autograph=False)
+@tf.autograph.experimental.do_not_convert
+def _measure_all(examples: tf.data.Dataset) -> tf.data.Dataset:
+    return examples.map(_measure).batch(1024)
 
 
 def _measure(example: Mapping[str, tf.Tensor]) -> tf.Tensor:
