@@ -197,7 +197,9 @@ def test_bad_options_end_with_a_message_before_gcloud_is_called(call, script, op
     assert process.returncode == 2 and message in process.stderr and not calls
 
 
-@pytest.mark.parametrize("script", [s for s in SCRIPTS if s.name != "common.sh"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", [s for s in SCRIPTS if s.name != "common.sh"], ids=lambda path: path.name
+)
 def test_help_is_the_header(call, script):
     process, calls = call(script.name, "--help")
     assert process.returncode == 0 and not calls
