@@ -66,18 +66,15 @@ class HeldoutLoss:
             raise ConfigError(f"HeldoutLoss.num_batches={self.num_batches}; expected at least 1")
         partitioner.check_batch_size(self.batch_size)
         named = [leaf for name in self.tasks for leaf in task_registry.leaf_shares(name)[0]]
-        self._batches = {
-            task: evaluation_sets.load_batches(
-                task,
-                split=self.split,
-                num_batches=self.num_batches,
-                batch_size=self.batch_size,
-                task_feature_lengths=self.task_feature_lengths,
-                feature_converter=self.feature_converter,
-                seed=self.seed,
-            )
-            for task in dict.fromkeys(named or [info.name for info in source.tasks])
-        }
+        self._batches = evaluation_sets.load_batches_of(
+            list(dict.fromkeys(named or [info.name for info in source.tasks])),
+            split=self.split,
+            num_batches=self.num_batches,
+            batch_size=self.batch_size,
+            task_feature_lengths=self.task_feature_lengths,
+            feature_converter=self.feature_converter,
+            seed=self.seed,
+        )
         self._partitioner = partitioner
         self._step = partitioner.jit(
             make_loss_step(model, losses), out_shardings=partitioner.replicated

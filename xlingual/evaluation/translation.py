@@ -83,17 +83,14 @@ class TranslationEvaluator:
         tasks = [leaf for name in self.tasks for leaf in task_registry.leaf_shares(name)[0]]
         if not tasks:
             raise ConfigError("TranslationEvaluator.tasks names no task; expected at least one")
-        self._examples = [
-            example
-            for task in dict.fromkeys(tasks)
-            for example in evaluation_sets.load_examples(
-                task,
-                split=self.split,
-                num_examples=self.num_examples,
-                task_feature_lengths=self.task_feature_lengths,
-                seed=self.seed,
-            )
-        ]
+        examples = evaluation_sets.load_examples_of(
+            list(dict.fromkeys(tasks)),
+            split=self.split,
+            num_examples=self.num_examples,
+            task_feature_lengths=self.task_feature_lengths,
+            seed=self.seed,
+        )
+        self._examples = [example for of_task in examples.values() for example in of_task]
         longest = max(len(example.inputs) for example in self._examples)
         # One shape, so one compilation; a multiple of 8 suits the devices.
         self._length = -(-longest // 8) * 8
