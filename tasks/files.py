@@ -37,13 +37,13 @@ from xlingual.objectives.tokenize import tokenize
 PIVOT = "en"
 SPLITS = {"train": "train", "validation": "valid"}
 """Split -> the word for it in file names."""
-COLUMNS = {"en": "eng_Latn", "de": "deu_Latn", "fr": "fra_Latn", "cs": "ces_Latn", "sw": "swh_Latn"}
+COLUMNS = {"en": "eng_Latn", "de": "deu_Latn", "fr": "fra_Latn", "cs": "ces_Latn", "ha": "hau_Latn"}
 """Language code -> its name in headers and file names."""
 PAIRS = {
     "de": ("multi30k",),
     "fr": ("multi30k",),
     "cs": ("multi30k",),
-    "sw": ("mafand.swh_Latn-eng_Latn",),
+    "ha": ("mafand.hau_Latn-eng_Latn",),
 }
 """Language -> parallel files that pair it with English."""
 CODE = {"python": ("mbxp", "conala"), "javascript": ("mbxp",)}
@@ -265,11 +265,7 @@ def _register_texts(folder: Folder, language: str, source: seqio.DataSource) -> 
 
 
 def _register_code(folder: Folder, pl: str) -> None:
-    _register_texts(
-        folder,
-        pl,
-        sources.code_text_source(folder.paths("code", CODE[pl], "jsonl.gz"), pl, COLUMNS[PIVOT]),
-    )
+    _register_texts(folder, pl, _code_texts(folder, pl))
     for source, target in ((PIVOT, pl), (pl, PIVOT)):
         _register_direction(folder, "ptlm", source, target)
 
