@@ -87,7 +87,7 @@ def ids(switches):
     return "-".join(switches) or "default"
 
 
-@pytest.mark.parametrize("switches", [{}, UNROLLED | OWN_POSITIONS], ids=ids)
+@pytest.mark.parametrize("switches", [{}, UNROLLED | {"per_layer_relpos": True}], ids=ids)
 def test_encoder_decoder_equals_teacher_forcing(switches):
     model = EncoderDecoder(config(**switches))
     source, params = ragged_prompts(), random_params(model)
