@@ -36,15 +36,13 @@ PAIRS = [
 ]
 OBJECTIVES = {
     "span_corruption": (span_corruption, MONO, {}),
-    "rolled": (span_corruption, MONO, {"random_roll": True}),
     "prefix_lm": (prefix_lm, MONO, {}),
     "causal_lm": (causal_lm, MONO, {}),
-    "translation": (translation, PAIRS, {}),
     "translation_random": (translation, PAIRS, {"direction": "random"}),
     "ptlm": (ptlm, PAIRS, {"language_names": NAMES}),
     "ptlm_half": (ptlm, PAIRS, {"language_names": NAMES, "layout": "concat", "rho": 0.5}),
 }
-RANDOM = ("span_corruption", "rolled", "prefix_lm", "translation_random", "ptlm_half")
+RANDOM = ("span_corruption", "prefix_lm", "translation_random", "ptlm_half")
 
 
 def bind(name, output_features, special):
@@ -64,7 +62,7 @@ def test_examples_are_valid_and_follow_the_seed_alone(
 ):
     records = OBJECTIVES[name][1]
     columns = {field: [record[field] for record in records] for field in records[0]}
-    tokens = tokenize(tf.data.Dataset.from_tensor_slices(columns), output_features).cache()
+    tokens = tokenize(tf.data.Dataset.from_tensor_slices(columns), output_features)
     objective = bind(name, output_features, special)
     examples = run(objective, tokens)
     assert len(examples) >= 1
@@ -75,22 +73,21 @@ def test_examples_are_valid_and_follow_the_seed_alone(
             assert len(ids) <= LENGTHS[feature]
             assert all(0 < i < vocabulary.vocab_size for i in ids)
 
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
-    assert run(lambda ds: objective(ds).with_options(options), tokens) == examples
     if name in RANDOM:
         assert run(objective, tokens, seed=1) != examples
 
+    def one_worker(dataset):
+        result = objective(dataset)
+        for spec in result.element_spec.values():
+            assert (spec.dtype, spec.shape.rank) == (tf.int32, 1)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 1
+        return result.with_options(options)
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_elements_are_vectors_of_int32(output_features, special, name):
-    fields = OBJECTIVES[name][1][0]
-    dataset = tokenize(tf.data.Dataset.from_tensors(fields), output_features)
-    for spec in bind(name, output_features, special)(dataset).element_spec.values():
-        assert (spec.dtype, spec.shape.rank) == (tf.int32, 1)
+    assert run(one_worker, tokens) == examples
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"causal_lm"}))
+@pytest.mark.parametrize("name", ["span_corruption", "ptlm_half"])
 def test_no_run_of_target_tokens_is_in_the_inputs(
     run, documents, pairs, output_features, special, name
 ):

@@ -22,9 +22,7 @@ def corrupt(x, y, dx, dy, layout="concat", seeds=SEEDS):
     inputs, targets = pc.pair_corruption(
         rows_of(*x),
         rows_of(*y),
-        x_density=dx,
-        y_density=dy,
-        layout=layout,
+        pc.Corruption(x_density=dx, y_density=dy, layout=layout),
         special_tokens=SPECIAL,
         seeds=seeds,
     )
@@ -91,22 +89,26 @@ def test_bad_settings_are_refused():
         corrupt([[5]], [[6]], 0.0, 1.5)
 
 
-def identity_build(source, target, seeds):
-    del seeds
-    return {"inputs": source.tokens, "targets": target.tokens}
+def no_prefix(source_lang, target_lang):
+    assert source_lang.dtype == target_lang.dtype == tf.string
+    empty = tf.zeros([tf.size(source_lang) + 1], tf.int64)
+    return tf.RaggedTensor.from_row_splits(tf.zeros([0], tf.int32), empty)
 
 
 def map_pairs(run, dataset, direction="fwd", ratio=3.0, lengths=None, seed=0):
-    return run(
+    examples = run(
         pc.map_pairs,
         dataset,
         seed=seed,
-        sequence_length=lengths or {"inputs": 30, "targets": 30},
-        build=identity_build,
+        sequence_length=lengths or {"inputs": 31, "targets": 31},
+        prefix=no_prefix,
+        corruption=pc.Corruption(),
         special_tokens=SPECIAL,
         direction=direction,
         max_length_ratio=ratio,
     )
+    assert all(ids.pop() == EOS for example in examples for ids in example.values())
+    return examples
 
 
 def pair(n_src, n_tgt, start=100):
@@ -131,7 +133,7 @@ def test_pairs_are_dropped_never_cut(run, pairs):
 
 
 def test_both_directions_stay_together(run, pairs):
-    lengths = {"inputs": 20, "targets": 10}
+    lengths = {"inputs": 21, "targets": 11}
     records = [pair(5, 6), pair(12, 8), pair(9, 4, start=300)]
     examples = map_pairs(run, pairs(records), "both", lengths=lengths)
     # The second pair fits forward only, so neither of its directions is used.
@@ -156,7 +158,7 @@ def test_mistakes_in_pairs_are_named(run, pairs):
         map_pairs(run, pairs([pair(3, 3)]), ratio=0.5)
     with pytest.raises(ConfigError, match=r"lack the fields \['src', 'src_lang'"):
         map_pairs(run, tf.data.Dataset.from_tensors({"tgt": "x", "tgt_lang": "en"}))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"sentinel ids.*\[950\]"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"sentinel ids.*950\]"):
         map_pairs(run, pairs([([5, 950], [6], "fr", "en")]))
 
 

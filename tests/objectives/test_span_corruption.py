@@ -1,4 +1,5 @@
 import functools
+import re
 
 import hypothesis
 import hypothesis.strategies as st
@@ -9,7 +10,7 @@ import tensorflow as tf
 from t5.data import preprocessors as t5_preprocessors
 
 from xlingual.errors import ConfigError
-from xlingual.objectives import noise, rows
+from xlingual.objectives import noise
 from xlingual.objectives import span_corruption as sc
 from xlingual.objectives.special_tokens import SpecialTokens
 
@@ -64,8 +65,8 @@ def test_numbering_starts_again_in_every_row():
     assert sc.list_runs(tokens, mask, SPECIAL).to_list() == expected
 
 
-@hypothesis.settings(max_examples=40, deadline=None)
-@hypothesis.given(st.lists(st.lists(st.booleans(), max_size=30), min_size=1, max_size=4))
+@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.given(st.lists(st.lists(st.booleans(), max_size=30), min_size=1, max_size=3))
 def test_building_equals_t5_on_the_same_masks(masks):
     vocabulary = seqio.PassThroughVocabulary(size=250_100)
     tokens = [list(range(10, 10 + len(mask))) for mask in masks]
@@ -95,7 +96,7 @@ def test_pipeline_cuts_the_segments_of_t5(run, documents):
     assert {len(segment) for segment in merged} > {70}, "the last segment of a group is shorter"
 
 
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
     st.lists(st.integers(1, 150), min_size=1, max_size=5),
     st.sampled_from([0.15, 0.3, 0.5, 0.9]),
@@ -148,21 +149,14 @@ def test_full_segments_fill_inputs_and_targets(run, documents):
     assert all(sum(i > 250_000 for i in e["inputs"]) == 3 for e in examples)
 
 
-def test_one_token_has_no_noise(run, documents):
-    assert corrupt(run, documents([[7]])) == [{"inputs": [7, EOS], "targets": [S0, EOS]}]
-
-
-def test_many_tiny_and_empty_documents(run, documents):
-    examples = corrupt(run, documents([[5, 6, 7], []] * 200))
-    merged = [sc.merge_spans(e["inputs"], e["targets"], SPECIAL) for e in examples]
-    assert sum(len(segment) for segment in merged) == 600
-    assert corrupt(run, documents([[], []])) == []
-
-
-def test_padding_ids_inside_documents_vanish(run, documents):
-    examples = corrupt(run, documents([[5, 0, 6], [0, 7]]))
-    merged = sc.merge_spans(examples[0]["inputs"], examples[0]["targets"], SPECIAL)
-    assert merged.tolist() == [5, 6, 7]
+def test_tiny_and_empty_documents_and_padding_ids(run, documents):
+    # Three groups of 128: 192 tokens, none at all, and a single one.
+    texts = [[5, 0, 6, 7], []] * 64 + [[], [0]] * 64 + [[7]]
+    examples = corrupt(run, documents(texts))
+    merged = [sc.merge_spans(e["inputs"], e["targets"], SPECIAL).tolist() for e in examples]
+    assert [token for segment in merged for token in segment] == [5, 6, 7] * 64 + [7]
+    assert [len(segment) for segment in merged] == [70, 70, 52, 1]
+    assert examples[-1] == {"inputs": [7, EOS], "targets": [S0, EOS]}, "no noise in one token"
 
 
 def test_long_documents_give_one_aligned_block_uniformly():
@@ -183,25 +177,12 @@ def test_long_documents_give_one_aligned_block_uniformly():
 
 
 def test_same_seed_same_masks_and_each_example_its_own(run, documents):
-    texts = documents([range(100, 100 + 70 * 6)] * 3)
+    texts = documents([range(100, 100 + 70 * 4)] * 3)
     first = corrupt(run, texts, seed=1)
     assert corrupt(run, texts, seed=1) == first
     assert corrupt(run, texts, seed=2) != first
     kept = {tuple(i > 250_000 for i in e["inputs"]) for e in first}
-    assert len(kept) == len(first) == 18
-
-
-def test_worker_layout_does_not_matter(documents):
-    def examples(threads):
-        options = tf.data.Options()
-        options.threading.private_threadpool_size = threads
-        with seqio.map_seed_manager(3):
-            dataset = sc.span_corruption(
-                documents([range(100, 130)] * 500), LENGTHS, {}, special_tokens=SPECIAL
-            ).with_options(options)
-        return [e["inputs"].tolist() for e in dataset.as_numpy_iterator()]
-
-    assert examples(1) == examples(4)
+    assert len(kept) == len(first) == 12
 
 
 def test_position_in_the_stream_can_be_saved(documents, tmp_path):
@@ -269,10 +250,9 @@ def test_impossible_settings_are_refused_at_once(documents, lengths, options, me
 
 
 def test_text_with_sentinel_ids_is_refused(run, documents):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="contains sentinel ids") as caught:
-        corrupt(run, documents([[5, 6], [7, S1]]))
-    assert rows.failed_check(caught.value) == (
-        "text contains sentinel ids, expected none in [250000, 250099]; remove the sentinel pieces "
-        "<extra_id_k> from the text or drop these documents; found [250098]"
+    message = (
+        "text contains sentinel ids, expected none from 250000 to 250099; remove the sentinel "
+        "pieces <extra_id_k> from the text or drop these documents; found 250098]"
     )
-    assert rows.failed_check(ValueError("another")) is None
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(message)):
+        corrupt(run, documents([[5, 6], [7, S1]]))

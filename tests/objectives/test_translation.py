@@ -82,13 +82,6 @@ def test_the_longest_prompt_is_a_bound(vocabulary):
             assert int(found.row_lengths()[0]) <= most
 
 
-def test_random_direction_draws_from_both(run, pairs, output_features):
-    records = [([41, i], [51, i], "fr", "en") for i in range(60, 100)]
-    examples = translate(run, pairs(records), output_features, direction="random")
-    assert len(examples) == 40
-    assert {e["inputs"][0] for e in examples} == {800, 801}
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,7 +9,8 @@ seven, EOS `$`, padding `_`:
     segment: 1  1  1  2  2  0 0
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import seqio
 import tensorflow as tf
@@ -65,24 +66,13 @@ def prefix_lm(
             f"noise_density={noise_density}; expected at least {needed}"
         )
 
-    def split(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        documents = batch["targets"]
-        tokens = rows.assert_no_sentinels(documents.values, special_tokens)
-        segments = rows.cut_each_row(documents.with_values(tokens), segment_length)
-        lengths = tf.cast(segments.row_lengths(), tf.int32)
-        prefix = noise.random_prefix_lengths(lengths, noise_density, seed=seeds[0])
-        prefix_ends = segments.row_splits[:-1] + tf.cast(prefix, tf.int64)
-        place = tf.range(tf.size(segments.values, tf.int64))
-        read = place < tf.gather(prefix_ends, rows.row_ids(segments))
-        parts = {"inputs": read, "targets": tf.logical_not(read)}
-        return {
-            name: rows.append_id(
-                rows.keep_values(segments, segments.values, keep), special_tokens.eos_id
-            )
-            for name, keep in parts.items()
-        }
-
-    return rows.map_batches(dataset, split, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=1)
+    split = _splitter(segment_length, special_tokens, noise_density)
+    return rows.map_batches(
+        dataset,
+        lambda batch, seeds: split(batch["targets"], seeds[0]),
+        batch_size=rows.DOCUMENTS_PER_BATCH,
+        num_seeds=1,
+    )
 
 
 def causal_lm(
@@ -122,23 +112,13 @@ def causal_lm(
             "least 2"
         )
 
-    def cut(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        del seeds
-        documents = _documents_with_eos(batch["targets"], special_tokens)
-        tokens = documents.values
-        if form == "packed":
-            targets = rows.cut_each_row(documents, length)
-        elif reset_at_eos:
-            after_eos = tf.concat([[False], tokens[:-1] == special_tokens.eos_id], axis=0)
-            chunk_starts = tf.range(tf.size(tokens)) % length == 0
-            targets = rows.rows_from_starts(tokens, chunk_starts | after_eos[: tf.size(tokens)])
-        else:
-            targets = rows.cut_rows(tokens, length)
-        empty = tf.zeros([targets.nrows() + 1], tf.int64)
-        inputs = tf.RaggedTensor.from_row_splits(tf.zeros([0], tf.int32), empty, validate=False)
-        return {"inputs": inputs, "targets": targets}
-
-    return rows.map_batches(dataset, cut, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=1)
+    cut = _cutter(length, special_tokens, form, reset_at_eos)
+    return rows.map_batches(
+        dataset,
+        lambda batch, seeds: cut(batch["targets"]),
+        batch_size=rows.DOCUMENTS_PER_BATCH,
+        num_seeds=1,
+    )
 
 
 def paired_prefix_lm(
@@ -188,6 +168,52 @@ def paired_prefix_lm(
         return _pack_pair(texts[:, 0], texts[:, 1], split, length)
 
     return rows.map_batches(dataset, pack, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=1)
+
+
+@functools.cache
+def _splitter(
+    segment_length: int, special_tokens: SpecialTokens, noise_density: float
+) -> Callable[..., rows.Features]:
+    """Returns the graph of one setting of `prefix_lm`, which all tasks with that setting share."""
+
+    def split(documents: tf.RaggedTensor, seed: tf.Tensor) -> rows.Features:
+        tokens = rows.assert_no_sentinels(documents.values, special_tokens)
+        segments = rows.cut_each_row(documents.with_values(tokens), segment_length)
+        lengths = tf.cast(segments.row_lengths(), tf.int32)
+        prefix = noise.random_prefix_lengths(lengths, noise_density, seed=seed)
+        prefix_ends = segments.row_splits[:-1] + tf.cast(prefix, tf.int64)
+        place = tf.range(tf.size(segments.values, tf.int64))
+        read = place < tf.gather(prefix_ends, rows.row_ids(segments))
+        inputs = rows.keep_values(segments, segments.values, read)
+        targets = rows.keep_values(segments, segments.values, ~read)
+        eos = special_tokens.eos_id
+        return {"inputs": rows.append_id(inputs, eos), "targets": rows.append_id(targets, eos)}
+
+    return tf.function(split, autograph=False)
+
+
+@functools.cache
+def _cutter(
+    length: int, special_tokens: SpecialTokens, form: str, reset_at_eos: bool
+) -> Callable[..., rows.Features]:
+    """Returns the graph of one setting of `causal_lm`, which all tasks with that setting share."""
+
+    def cut(documents: tf.RaggedTensor) -> rows.Features:
+        documents = _documents_with_eos(documents, special_tokens)
+        tokens = documents.values
+        if form == "packed":
+            targets = rows.cut_each_row(documents, length)
+        elif reset_at_eos:
+            after_eos = tf.concat([[False], tokens == special_tokens.eos_id], axis=0)[:-1]
+            chunk_starts = tf.range(tf.size(tokens)) % length == 0
+            targets = rows.rows_from_starts(tokens, chunk_starts | after_eos)
+        else:
+            targets = rows.cut_rows(tokens, length)
+        empty = tf.zeros([targets.nrows() + 1], tf.int64)
+        inputs = tf.RaggedTensor.from_row_splits(tf.zeros([0], tf.int32), empty, validate=False)
+        return {"inputs": inputs, "targets": targets}
+
+    return tf.function(cut, autograph=False)
 
 
 def _documents_with_eos(

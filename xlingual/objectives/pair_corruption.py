@@ -10,6 +10,7 @@ the hidden side of PTLM (ERNIE-Code: Chai et al., 2023, Findings of ACL). Layout
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
@@ -23,63 +24,72 @@ DIRECTIONS = ("both", "fwd", "random")
 LAYOUTS = ("concat", "seq2seq")
 RATIO_EXEMPT_TOKENS = 6
 
+Prefix = Callable[[tf.Tensor, tf.Tensor], tf.RaggedTensor]
+"""(source languages, target languages), [batch] string -> rows that begin the inputs."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Side:
-    """One side of a batch of pairs.
+class Corruption:
+    """How a pair (x, y) becomes inputs and targets.
+
+    `concat`: inputs are corrupted x, EOS, corrupted y; targets list the spans of both sides,
+    numbered through. `seq2seq`: inputs are corrupted x, targets are y. Density 0 keeps a side and 1
+    hides it.
 
     Attributes:
-      tokens: [batch, (length)] int32, no EOS.
-      lang: [batch] string, language codes.
+      x_density: share of noise in x, in [0, 1].
+      y_density: share of noise in y, in [0, 1]; unused by `seq2seq`.
+      mean_noise_span_length: tokens, at least 1; of both sides.
+      layout: `concat` or `seq2seq`.
+      x_end: id that ends x; None for EOS.
+
+    Raises:
+      ConfigError: a setting is out of range.
     """
 
-    tokens: tf.RaggedTensor
-    lang: tf.Tensor
+    x_density: float = 0.0
+    y_density: float = 1.0
+    mean_noise_span_length: float = 3.0
+    layout: str = "seq2seq"
+    x_end: int | None = None
 
-
-Build = Callable[[Side, Side, tf.Tensor], rows.Features]
-"""(sources, targets, seeds [4, 2]) -> `inputs` and `targets`, a row a pair, EOS included."""
+    def __post_init__(self) -> None:
+        check_choice("layout", self.layout, LAYOUTS)
+        for density in (self.x_density, self.y_density):
+            if density not in (0.0, 1.0):
+                noise.check_noise(density, self.mean_noise_span_length)
 
 
 def pair_corruption(
     x: tf.RaggedTensor,
     y: tf.RaggedTensor,
+    corruption: Corruption,
     *,
-    x_density: float,
-    y_density: float,
-    mean_noise_span_length: float = 3.0,
-    layout: str,
     special_tokens: SpecialTokens,
     seeds: tf.Tensor,
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Returns (inputs, targets) of pairs, EOS on both.
 
-    `concat`: inputs are corrupted `x`, EOS, corrupted `y`; targets list the spans of both sides,
-    numbered through. `seq2seq`: inputs are corrupted `x`, targets are `y`. The EOS between the
-    sides is never noise, so no span crosses languages. Density 0 keeps a side and 1 hides it.
+    The end of x is never noise, so that no span crosses languages.
 
     Args:
       x: [batch, (length)] int32, no EOS.
       y: [batch, (length)] int32, no EOS.
-      x_density: share of noise in `x`, in [0, 1].
-      y_density: share of noise in `y`, in [0, 1]; unused by `seq2seq`.
-      mean_noise_span_length: tokens, at least 1; of both sides.
-      layout: `concat` or `seq2seq`.
+      corruption: what is hidden, and where it goes.
       special_tokens: ids of EOS and sentinels.
       seeds: [4, 2] int32, two for each side.
-
-    Raises:
-      ConfigError: unknown layout, or a density outside [0, 1].
     """
-    check_choice("layout", layout, LAYOUTS)
     eos = special_tokens.eos_id
-    x_mask = _side_mask(x, x_density, mean_noise_span_length, seeds[:2])
-    y_mask = _side_mask(y, y_density, mean_noise_span_length, seeds[2:])
-    x, y = rows.append_id(x, eos), rows.append_id(y, eos)
-    if layout == "seq2seq":
-        return (x if x_density == 0.0 else replace_runs(x, x_mask, special_tokens)), y
-    tokens = rows.join_rows(x, y)
-    mask = rows.join_rows(x.with_values(x_mask), y.with_values(y_mask)).values
+    x_mask = _side_mask(x, corruption.x_density, corruption, seeds[:2])
+    inputs = rows.append_id(x, eos if corruption.x_end is None else corruption.x_end)
+    if corruption.layout == "seq2seq":
+        if corruption.x_density > 0.0:
+            inputs = replace_runs(inputs, x_mask, special_tokens)
+        return inputs, rows.append_id(y, eos)
+    y_mask = _side_mask(y, corruption.y_density, corruption, seeds[2:])
+    y = rows.append_id(y, eos)
+    tokens = rows.join_rows(inputs, y)
+    mask = rows.join_rows(inputs.with_values(x_mask), y.with_values(y_mask)).values
     targets = list_runs(tokens, mask, special_tokens)
     return replace_runs(tokens, mask, special_tokens), rows.append_id(targets, eos)
 
@@ -87,13 +97,14 @@ def pair_corruption(
 def map_pairs(
     dataset: tf.data.Dataset,
     sequence_length: Mapping[str, int] | None,
-    build: Build,
+    prefix: Prefix,
+    corruption: Corruption,
     *,
     special_tokens: SpecialTokens,
     direction: str,
     max_length_ratio: float | None,
 ) -> tf.data.Dataset:
-    """Returns the examples that `build` makes of tokenised pairs, in the wanted directions.
+    """Returns examples of tokenised pairs: `prefix`, then what `corruption` makes of the pair.
 
     A pair is dropped, never cut, if a side is empty, if both sides have at least 6 tokens and one
     is more than `max_length_ratio` times the other, or if an example of a wanted direction does
@@ -102,7 +113,8 @@ def map_pairs(
     Args:
       dataset: records `{src, tgt, src_lang, tgt_lang}`, tokenised.
       sequence_length: task feature lengths of `inputs` and `targets`, in tokens.
-      build: makes the examples of one direction.
+      prefix: makes the beginnings of inputs from languages.
+      corruption: what is hidden, and where it goes; the target is its y.
       special_tokens: sentinels, which text must not contain.
       direction: `both` (two examples a pair), `fwd` (src to tgt) or `random` (one of the two).
       max_length_ratio: None keeps all ratios.
@@ -116,22 +128,17 @@ def map_pairs(
     missing = {"src", "tgt", "src_lang", "tgt_lang"} - set(dataset.element_spec)
     if missing:
         raise ConfigError(f"pair records lack the fields {sorted(missing)}")
-    limits = {name: rows.feature_length(sequence_length, name) for name in ("inputs", "targets")}
+    limits = tuple(rows.feature_length(sequence_length, name) for name in ("inputs", "targets"))
+    corrupt = _corruptor(corruption, special_tokens, direction, max_length_ratio, limits)
 
     def make(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        sources, targets = _directions(batch, direction, special_tokens)
-        usable = _usable(batch["src"], batch["tgt"], max_length_ratio)
-        examples = build(sources, targets, seeds[:4])
-        fits = [examples[name].row_lengths() <= limit for name, limit in limits.items()]
-        fits = tf.reshape(fits[0] & fits[1], [-1, tf.size(usable)])
-        index = tf.where(usable & tf.reduce_all(fits, axis=0))[:, 0]
-        backward = index + tf.size(usable, tf.int64)
-        if direction == "both":
-            index = tf.reshape(tf.stack([index, backward], axis=1), [-1])
-        elif direction == "random":
-            heads = tf.random.stateless_uniform(tf.shape(index), seeds[4]) < 0.5
-            index = tf.where(heads, index, backward)
-        return {name: tf.gather(values, index) for name, values in examples.items()}
+        source_lang, target_lang = batch["src_lang"], batch["tgt_lang"]
+        if direction != "fwd":
+            source_lang, target_lang = (
+                tf.concat([source_lang, target_lang], axis=0),
+                tf.concat([target_lang, source_lang], axis=0),
+            )
+        return corrupt(batch["src"], batch["tgt"], prefix(source_lang, target_lang), seeds)
 
     return rows.map_batches(dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=5)
 
@@ -153,7 +160,7 @@ def language_ids(lang: tf.Tensor, known: Mapping[str, int], purpose: str) -> tf.
     same = lang[:, tf.newaxis] == tf.constant(list(known))
     found = tf.reduce_any(same, axis=1)
     index = tf.gather(tf.constant(list(known.values()), tf.int32), tf.argmax(same, axis=1))
-    message = f"text in a language without {purpose}, expected {sorted(known)}; found"
+    message = f"text in a language without {purpose}, expected {', '.join(known)}; found "
     unknown = tf.gather(lang, tf.where(~found)[:, 0])
     return rows.checked(index, tf.reduce_all(found), message, unknown)
 
@@ -164,35 +171,58 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
 
 
+@functools.cache
+def _corruptor(
+    corruption: Corruption,
+    special_tokens: SpecialTokens,
+    direction: str,
+    max_length_ratio: float | None,
+    limits: tuple[int, ...],
+) -> Callable[..., rows.Features]:
+    """Returns the graph of one setting, which all tasks with that setting share."""
+
+    def corrupt(
+        src: tf.RaggedTensor, tgt: tf.RaggedTensor, prefix: tf.RaggedTensor, seeds: tf.Tensor
+    ) -> rows.Features:
+        src, tgt = (
+            side.with_values(rows.assert_no_sentinels(side.values, special_tokens))
+            for side in (src, tgt)
+        )
+        usable = _usable(src, tgt, max_length_ratio)
+        if direction != "fwd":
+            src, tgt = tf.concat([src, tgt], axis=0), tf.concat([tgt, src], axis=0)
+        inputs, targets = pair_corruption(
+            src, tgt, corruption, special_tokens=special_tokens, seeds=seeds[:4]
+        )
+        inputs = rows.join_rows(prefix, inputs)
+        fits = (inputs.row_lengths() <= limits[0]) & (targets.row_lengths() <= limits[1])
+        fits = tf.reduce_all(tf.reshape(fits, [-1, tf.size(usable)]), axis=0)
+        index = tf.where(usable & fits)[:, 0]
+        backward = index + tf.size(usable, tf.int64)
+        if direction == "both":
+            index = tf.reshape(tf.stack([index, backward], axis=1), [-1])
+        elif direction == "random":
+            heads = tf.random.stateless_uniform(tf.shape(index), seeds[4]) < 0.5
+            index = tf.where(heads, index, backward)
+        return {"inputs": tf.gather(inputs, index), "targets": tf.gather(targets, index)}
+
+    return tf.function(corrupt, autograph=False)
+
+
 def _side_mask(
-    tokens: tf.RaggedTensor, density: float, mean_noise_span_length: float, seeds: tf.Tensor
+    tokens: tf.RaggedTensor, density: float, corruption: Corruption, seeds: tf.Tensor
 ) -> tf.Tensor:
-    """Returns the noise mask of a side whose texts get one EOS, [total + batch] bool."""
+    """Returns the noise mask of a side whose texts get one end id, [total + batch] bool."""
     if density == 0.0:
         return tf.fill([tf.size(tokens.values) + tf.cast(tokens.nrows(), tf.int32)], False)
     if density == 1.0:
         return ~rows.is_last(rows.append_id(tokens, 0))
-    noise.check_noise(density, mean_noise_span_length)
-    lengths = tf.cast(tokens.row_lengths(), tf.int32)
     return noise.random_spans_noise_mask(
-        lengths, density, mean_noise_span_length, seeds=seeds, num_kept_after=1
-    )
-
-
-def _directions(
-    batch: rows.Features, direction: str, special_tokens: SpecialTokens
-) -> tuple[Side, Side]:
-    """Returns sources and targets: forward, then, unless `direction` is `fwd`, backward."""
-    src, tgt = (
-        batch[name].with_values(rows.assert_no_sentinels(batch[name].values, special_tokens))
-        for name in ("src", "tgt")
-    )
-    src_lang, tgt_lang = batch["src_lang"], batch["tgt_lang"]
-    if direction == "fwd":
-        return Side(tokens=src, lang=src_lang), Side(tokens=tgt, lang=tgt_lang)
-    return (
-        Side(tokens=tf.concat([src, tgt], 0), lang=tf.concat([src_lang, tgt_lang], 0)),
-        Side(tokens=tf.concat([tgt, src], 0), lang=tf.concat([tgt_lang, src_lang], 0)),
+        tf.cast(tokens.row_lengths(), tf.int32),
+        density,
+        corruption.mean_noise_span_length,
+        seeds=seeds,
+        num_kept_after=1,
     )
 
 

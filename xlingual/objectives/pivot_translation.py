@@ -60,42 +60,32 @@ def ptlm(
     Raises:
       ConfigError: settings that exclude each other, names missing, or lengths too short.
     """
-    pair_corruption.check_choice("layout", layout, pair_corruption.LAYOUTS)
     _check_settings(layout, rho, source_end, language_names)
     special_tokens.control_id("<nl>")
+    corruption = pair_corruption.Corruption(
+        y_density=rho,
+        mean_noise_span_length=mean_noise_span_length,
+        layout=layout,
+        x_end=None if source_end is None else special_tokens.control_id(source_end),
+    )
     vocabulary = output_features["targets"].vocabulary
-    prefix = translation.longest_prompt(language_names, vocabulary, _PROMPT_ENDING)
-    needed = prefix + (4 if layout == "concat" else 2)
+    prefix_length = translation.longest_prompt(language_names, vocabulary, _PROMPT_ENDING)
+    needed = prefix_length + (4 if layout == "concat" else 2)
     translation.check_lengths(sequence_length, needed, f"ptlm with layout={layout!r}")
     if rho < 1.0:
         _check_sentinels(sequence_length, special_tokens, rho, mean_noise_span_length)
-    end = special_tokens.eos_id if source_end is None else special_tokens.control_id(source_end)
 
-    def build(
-        source: pair_corruption.Side, target: pair_corruption.Side, seeds: tf.Tensor
-    ) -> rows.Features:
-        source_lang = _checked_pivot(source.lang, target.lang, pivot_lang)
-        inputs, targets = pair_corruption.pair_corruption(
-            source.tokens,
-            target.tokens,
-            x_density=0.0,
-            y_density=rho,
-            mean_noise_span_length=mean_noise_span_length,
-            layout=layout,
-            special_tokens=special_tokens,
-            seeds=seeds,
+    def prefix(source_lang: tf.Tensor, target_lang: tf.Tensor) -> tf.RaggedTensor:
+        source_lang = _checked_pivot(source_lang, target_lang, pivot_lang)
+        return translation.prompts(
+            source_lang, target_lang, language_names, vocabulary, _PROMPT_ENDING
         )
-        if source_end is not None:
-            inputs = rows.append_id(source.tokens, end)
-        prompt = translation.prompts(
-            source_lang, target.lang, language_names, vocabulary, _PROMPT_ENDING
-        )
-        return {"inputs": rows.join_rows(prompt, inputs), "targets": targets}
 
     return pair_corruption.map_pairs(
         dataset,
         sequence_length,
-        build,
+        prefix,
+        corruption,
         special_tokens=special_tokens,
         direction=direction,
         max_length_ratio=max_length_ratio,
@@ -174,6 +164,6 @@ def _checked_pivot(
         return source_lang
     has_pivot = (source_lang == pivot_lang) | (target_lang == pivot_lang)
     pairs = tf.strings.join([source_lang, target_lang], "-")
-    message = f"ptlm pair without the pivot language {pivot_lang} on either side; found"
+    message = f"ptlm pair without the pivot language {pivot_lang} on either side; found "
     found = tf.gather(pairs, tf.where(~has_pivot)[:, 0])
     return rows.checked(source_lang, tf.reduce_all(has_pivot), message, found)

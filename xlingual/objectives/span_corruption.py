@@ -9,7 +9,8 @@ the public code on equal masks, except where `noise.py` says so. Example, noise 
     targets: S0  105 S1  111 112 $
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import seqio
@@ -56,28 +57,15 @@ def span_corruption(
         sequence_length, special_tokens, noise_density, mean_noise_span_length, random_roll
     )
 
-    def corrupt(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        tokens = take_random_blocks(batch["targets"], seeds[0])
-        tokens = rows.assert_no_sentinels(tokens, special_tokens)
-        segments = rows.cut_rows(tokens, lengths.tokens)
-        mask = noise.random_spans_noise_mask(
-            tf.cast(segments.row_lengths(), tf.int32),
-            noise_density,
-            mean_noise_span_length,
-            seeds=seeds[1:],
-            random_roll=random_roll,
-            num_kept_after=1,
-        )
-        segments = rows.append_id(segments, special_tokens.eos_id)
-        if random_roll:
-            targets = list_runs(segments, mask, special_tokens)
-            targets = rows.append_id(targets, special_tokens.eos_id)
-        else:
-            is_end = rows.is_last(segments)
-            targets = replace_runs(segments, ~(mask | is_end), special_tokens)
-        return {"inputs": replace_runs(segments, mask, special_tokens), "targets": targets}
-
-    return rows.map_batches(dataset, corrupt, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=3)
+    corrupt = _corruptor(
+        lengths.tokens, special_tokens, noise_density, mean_noise_span_length, random_roll
+    )
+    return rows.map_batches(
+        dataset,
+        lambda batch, seeds: corrupt(batch["targets"], seeds),
+        batch_size=rows.DOCUMENTS_PER_BATCH,
+        num_seeds=3,
+    )
 
 
 def replace_runs(
@@ -173,6 +161,40 @@ def check_spans(num_spans: int, special_tokens: SpecialTokens, name: str) -> Non
             f"{special_tokens.num_sentinels}; expected shorter inputs, a lower noise_density, a "
             "larger mean_noise_span_length or a vocabulary with more sentinels"
         )
+
+
+@functools.cache
+def _corruptor(
+    segment_length: int,
+    special_tokens: SpecialTokens,
+    noise_density: float,
+    mean_noise_span_length: float,
+    random_roll: bool,
+) -> Callable[..., rows.Features]:
+    """Returns the graph of one setting, which all tasks with that setting share."""
+
+    def corrupt(documents: tf.RaggedTensor, seeds: tf.Tensor) -> rows.Features:
+        tokens = take_random_blocks(documents, seeds[0])
+        tokens = rows.assert_no_sentinels(tokens, special_tokens)
+        segments = rows.cut_rows(tokens, segment_length)
+        mask = noise.random_spans_noise_mask(
+            tf.cast(segments.row_lengths(), tf.int32),
+            noise_density,
+            mean_noise_span_length,
+            seeds=seeds[1:],
+            random_roll=random_roll,
+            num_kept_after=1,
+        )
+        segments = rows.append_id(segments, special_tokens.eos_id)
+        if random_roll:
+            targets = list_runs(segments, mask, special_tokens)
+            targets = rows.append_id(targets, special_tokens.eos_id)
+        else:
+            is_end = rows.is_last(segments)
+            targets = replace_runs(segments, ~(mask | is_end), special_tokens)
+        return {"inputs": replace_runs(segments, mask, special_tokens), "targets": targets}
+
+    return tf.function(corrupt, autograph=False)
 
 
 def _checked_lengths(

@@ -61,6 +61,9 @@ class SpecialTokens:
                 raise ConfigError(f"{name} and {owner[index]} share the id {index}")
             owner[index] = name
 
+    def __hash__(self) -> int:
+        return hash((self.vocab_size, self.sentinel_start, tuple(sorted(self.control.items()))))
+
     @property
     def sentinel_end(self) -> int:
         """Returns the id of the last sentinel, the lowest one."""

@@ -7,6 +7,7 @@ Formats (T5: Raffel et al., 2020, JMLR 21(140); target tags: GNMT-ZS, Johnson et
     prompt:  translate German to English: x $       -> y $
 """
 
+import functools
 from collections.abc import Mapping
 
 import seqio
@@ -52,36 +53,18 @@ def translation(
     if format == "prompt":
         names = _required_names(language_names, "format='prompt'")
         prefix_length = longest_prompt(names, vocabulary)
+        prefix = functools.partial(prompts, language_names=names, vocabulary=vocabulary)
     else:
-        names = {}
         openings = ("<2",) if format == "tag" else ("<lg:", "<2")
         tags = {opening: language_tags(opening, special_tokens) for opening in openings}
         prefix_length = len(tags)
+        prefix = functools.partial(_tags, tags=tags)
     check_lengths(sequence_length, prefix_length + 2, f"translation with format={format!r}")
-
-    def build(
-        source: pair_corruption.Side, target: pair_corruption.Side, seeds: tf.Tensor
-    ) -> rows.Features:
-        inputs, targets = pair_corruption.pair_corruption(
-            source.tokens,
-            target.tokens,
-            x_density=0.0,
-            y_density=1.0,
-            layout="seq2seq",
-            special_tokens=special_tokens,
-            seeds=seeds,
-        )
-        if format == "prompt":
-            prefix = [prompts(source.lang, target.lang, names, vocabulary)]
-        else:
-            langs = {"<2": target.lang, "<lg:": source.lang}
-            prefix = [_tags(langs[opening], opening, known) for opening, known in tags.items()]
-        return {"inputs": rows.join_rows(*prefix, inputs), "targets": targets}
-
     return pair_corruption.map_pairs(
         dataset,
         sequence_length,
-        build,
+        prefix,
+        pair_corruption.Corruption(layout="seq2seq"),
         special_tokens=special_tokens,
         direction=direction,
         max_length_ratio=max_length_ratio,
@@ -145,9 +128,17 @@ def check_lengths(sequence_length: Mapping[str, int] | None, inputs: int, name: 
             )
 
 
-def _tags(lang: tf.Tensor, opening: str, known: Mapping[str, int]) -> tf.RaggedTensor:
-    ids = pair_corruption.language_ids(lang, known, f"a {opening}xx> tag")
-    return tf.RaggedTensor.from_uniform_row_length(ids, 1)
+def _tags(
+    source_lang: tf.Tensor, target_lang: tf.Tensor, tags: Mapping[str, Mapping[str, int]]
+) -> tf.RaggedTensor:
+    langs = {"<2": target_lang, "<lg:": source_lang}
+    ids = [
+        pair_corruption.language_ids(langs[opening], known, f"a {opening}xx> tag")
+        for opening, known in tags.items()
+    ]
+    flat = tf.reshape(tf.stack(ids, axis=1), [-1])
+    splits = tf.range(tf.size(source_lang, tf.int64) + 1) * len(ids)
+    return tf.RaggedTensor.from_row_splits(flat, splits, validate=False)
 
 
 def _required_names(language_names: Mapping[str, str] | None, user: str) -> Mapping[str, str]:
