@@ -69,7 +69,9 @@ def prefix_lm(
     split = _splitter(segment_length, special_tokens, noise_density)
     return rows.map_batches(
         dataset,
-        lambda batch, seeds: split(batch["targets"], seeds[0]),
+        lambda batch, seeds: split(
+            rows.without_sentinels(batch["targets"], special_tokens), seeds[0]
+        ),
         batch_size=rows.DOCUMENTS_PER_BATCH,
         num_seeds=1,
     )
@@ -115,7 +117,7 @@ def causal_lm(
     cut = _cutter(length, special_tokens, form, reset_at_eos)
     return rows.map_batches(
         dataset,
-        lambda batch, seeds: cut(batch["targets"]),
+        lambda batch, seeds: cut(rows.without_sentinels(batch["targets"], special_tokens)),
         batch_size=rows.DOCUMENTS_PER_BATCH,
         num_seeds=1,
     )
@@ -159,7 +161,8 @@ def paired_prefix_lm(
         )
 
     def pack(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        tokens = _documents_with_eos(batch["targets"], special_tokens).values
+        documents = rows.without_sentinels(batch["targets"], special_tokens)
+        tokens = _documents_with_eos(documents, special_tokens).values
         num_pairs = tf.size(tokens) // (2 * length)
         texts = tf.reshape(tokens[: num_pairs * 2 * length], [num_pairs, 2, length])
         split = tf.random.stateless_uniform(
@@ -177,8 +180,7 @@ def _splitter(
     """Returns the graph of one setting of `prefix_lm`, which all tasks with that setting share."""
 
     def split(documents: tf.RaggedTensor, seed: tf.Tensor) -> rows.Features:
-        tokens = rows.assert_no_sentinels(documents.values, special_tokens)
-        segments = rows.cut_each_row(documents.with_values(tokens), segment_length)
+        segments = rows.cut_each_row(documents, segment_length)
         lengths = tf.cast(segments.row_lengths(), tf.int32)
         prefix = noise.random_prefix_lengths(lengths, noise_density, seed=seed)
         prefix_ends = segments.row_splits[:-1] + tf.cast(prefix, tf.int64)
@@ -219,8 +221,7 @@ def _cutter(
 def _documents_with_eos(
     documents: tf.RaggedTensor, special_tokens: SpecialTokens
 ) -> tf.RaggedTensor:
-    tokens = rows.assert_no_sentinels(documents.values, special_tokens)
-    full = rows.keep_rows({"targets": documents.with_values(tokens)}, documents.row_lengths() > 0)
+    full = rows.keep_rows({"targets": documents}, documents.row_lengths() > 0)
     return rows.append_id(full["targets"], special_tokens.eos_id)
 
 

@@ -138,7 +138,9 @@ def map_pairs(
                 tf.concat([source_lang, target_lang], axis=0),
                 tf.concat([target_lang, source_lang], axis=0),
             )
-        return corrupt(batch["src"], batch["tgt"], prefix(source_lang, target_lang), seeds)
+        src = rows.without_sentinels(batch["src"], special_tokens)
+        tgt = rows.without_sentinels(batch["tgt"], special_tokens)
+        return corrupt(src, tgt, prefix(source_lang, target_lang), seeds)
 
     return rows.map_batches(dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=5)
 
@@ -184,10 +186,6 @@ def _corruptor(
     def corrupt(
         src: tf.RaggedTensor, tgt: tf.RaggedTensor, prefix: tf.RaggedTensor, seeds: tf.Tensor
     ) -> rows.Features:
-        src, tgt = (
-            side.with_values(rows.assert_no_sentinels(side.values, special_tokens))
-            for side in (src, tgt)
-        )
         usable = _usable(src, tgt, max_length_ratio)
         if direction != "fwd":
             src, tgt = tf.concat([src, tgt], axis=0), tf.concat([tgt, src], axis=0)

@@ -129,19 +129,23 @@ def keep_rows(rows: Features, keep: tf.Tensor) -> Features:
     return {name: tf.gather(values, index) for name, values in rows.items()}
 
 
-def assert_no_sentinels(tokens: tf.Tensor, special_tokens: SpecialTokens) -> tf.Tensor:
-    """Returns `tokens`, after a check at run time that none of them is a sentinel.
+def without_sentinels(rows: tf.RaggedTensor, special_tokens: SpecialTokens) -> tf.RaggedTensor:
+    """Returns `rows`, after a check at run time that no value is a sentinel.
+
+    Like every check it belongs outside the shared graphs of objectives: inside one, it would make
+    the call stateful, and the position of such a data set cannot be saved.
 
     Raises:
       tf.errors.InvalidArgumentError: when run on tokens that hold sentinel ids; it names them.
     """
     low, high = special_tokens.sentinel_end, special_tokens.sentinel_start
+    tokens = rows.values
     found = tf.gather(tokens, tf.where((tokens >= low) & (tokens <= high))[:, 0])
     message = (
         f"text contains sentinel ids, expected none from {low} to {high}; remove the sentinel "
         "pieces <extra_id_k> from the text or drop these documents; found "
     )
-    return checked(tokens, tf.size(found) == 0, message, found)
+    return rows.with_values(checked(tokens, tf.size(found) == 0, message, found))
 
 
 def checked(tensor: tf.Tensor, condition: tf.Tensor, message: str, found: tf.Tensor) -> tf.Tensor:

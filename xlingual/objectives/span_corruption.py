@@ -62,7 +62,9 @@ def span_corruption(
     )
     return rows.map_batches(
         dataset,
-        lambda batch, seeds: corrupt(batch["targets"], seeds),
+        lambda batch, seeds: corrupt(
+            rows.without_sentinels(batch["targets"], special_tokens), seeds
+        ),
         batch_size=rows.DOCUMENTS_PER_BATCH,
         num_seeds=3,
     )
@@ -175,7 +177,6 @@ def _corruptor(
 
     def corrupt(documents: tf.RaggedTensor, seeds: tf.Tensor) -> rows.Features:
         tokens = take_random_blocks(documents, seeds[0])
-        tokens = rows.assert_no_sentinels(tokens, special_tokens)
         segments = rows.cut_rows(tokens, segment_length)
         mask = noise.random_spans_noise_mask(
             tf.cast(segments.row_lengths(), tf.int32),
