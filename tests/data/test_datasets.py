@@ -17,12 +17,14 @@ from xlingual.errors import ConfigError
 
 _LENGTHS = {"inputs": 24, "targets": 24}
 _VOCABULARY = seqio.ByteVocabulary()
+_PACKED = feature_converters.EncDecFeatureConverter(group_size=32)
+_UNPACKED = feature_converters.EncDecFeatureConverter(pack=False)
 
 
 def _source(name, **fields):
     fields.setdefault("task_feature_lengths", _LENGTHS)
     fields.setdefault("batch_size", 4)
-    fields.setdefault("feature_converter", feature_converters.EncDecFeatureConverter(group_size=32))
+    fields.setdefault("feature_converter", _PACKED)
     return SeqioSource(mixture_or_task_name=name, **fields)
 
 
@@ -62,8 +64,7 @@ def mixture(add_task, add_mixture, texts_of):
 def test_every_example_of_an_epoch_comes_once(add_task, texts_of):
     texts = texts_of("one", 64)
     add_task("task", texts)
-    converter = feature_converters.EncDecFeatureConverter(pack=False)
-    batches = list(_source("task", num_epochs=1, feature_converter=converter).iterator())
+    batches = list(_source("task", num_epochs=1, feature_converter=_UNPACKED).iterator())
     assert sorted(_examples(batches)) == sorted((1, text) for text in texts)
     assert batches[0]["encoder_input_tokens"].shape == (4, 24)
 
@@ -95,8 +96,7 @@ def test_stream_depends_on_the_seed_alone(mixture):
 
 def test_noise_is_new_in_each_epoch(add_task):
     add_task("task", ["a somewhat long text"], objective="noisy_copy")
-    converter = feature_converters.EncDecFeatureConverter(pack=False)
-    (batch,) = _take(_source("task", batch_size=8, feature_converter=converter).iterator(), 1)
+    (batch,) = _take(_source("task", batch_size=8, feature_converter=_UNPACKED).iterator(), 1)
     assert len({tuple(row) for row in batch["encoder_input_tokens"]}) > 4
     assert len({tuple(row) for row in batch["decoder_target_tokens"]}) == 1
 
@@ -158,11 +158,10 @@ def test_restoring_a_foreign_position_is_refused(mixture, add_task, texts_of):
 def test_hosts_share_the_records(add_task, texts_of):
     texts = texts_of("one", 64)
     add_task("task", texts)
-    converter = feature_converters.EncDecFeatureConverter(pack=False)
     found = []
     for host in range(2):
         source = _source(
-            "task", num_epochs=1, feature_converter=converter, host_index=host, host_count=2
+            "task", num_epochs=1, feature_converter=_UNPACKED, host_index=host, host_count=2
         )
         batches = list(source.iterator())
         assert {batch["encoder_input_tokens"].shape for batch in batches} == {(2, 24)}
@@ -186,7 +185,7 @@ def test_realised_shares_are_those_declared(add_task, add_mixture, unit, pack):
     add_task("short", [f"{i}" for i in range(100)])
     add_task("long", [f"{'y' * 15}{i}" for i in range(100)], objective="noisy_copy")
     add_mixture("mixed", {"short": 0.25, "long": 0.75}, share_unit=unit)
-    converter = feature_converters.EncDecFeatureConverter(pack=pack)
+    converter = _PACKED if pack else _UNPACKED
     source = _source("mixed", batch_size=256, feature_converter=converter)
     shares = _shares(_take(source.iterator(), 12), 2, weigh=unit == "tokens")
     assert shares == pytest.approx([0.75, 0.25], rel=0.1)

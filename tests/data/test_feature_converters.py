@@ -78,7 +78,7 @@ def _sequences(limit, smallest):
 @st.composite
 def _examples(draw, smallest_inputs=1):
     examples = []
-    for _ in range(draw(st.integers(1, 12))):
+    for _ in range(draw(st.integers(1, 25))):
         targets = draw(_sequences(_LENGTHS["targets"], 1))
         classes = st.lists(st.integers(0, 2), min_size=len(targets), max_size=len(targets))
         examples.append(
@@ -92,7 +92,7 @@ def _examples(draw, smallest_inputs=1):
     return examples
 
 
-_QUICK = settings(max_examples=6, deadline=None)
+_QUICK = settings(max_examples=4, deadline=None)
 
 
 def _with_unit_weights(example):
