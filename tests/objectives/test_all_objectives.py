@@ -58,7 +58,7 @@ def bind(name, output_features, special):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_examples_are_valid_and_follow_the_seed_alone(
-    run, output_features, special, vocabulary, name
+    run, output_features, special, vocabulary, tmp_path, name
 ):
     records = OBJECTIVES[name][1]
     columns = {field: [record[field] for record in records] for field in records[0]}
@@ -85,6 +85,10 @@ def test_examples_are_valid_and_follow_the_seed_alone(
         return result.with_options(options)
 
     assert run(one_worker, tokens) == examples
+    # Whoever reads the stream can save its position, run-time checks and tokenizer included.
+    iterator = iter(objective(tokens))
+    next(iterator)
+    assert tf.train.Checkpoint(iterator=iterator).write(str(tmp_path / "position"))
 
 
 @pytest.mark.parametrize("name", ["span_corruption", "ptlm_half"])
