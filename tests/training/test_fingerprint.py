@@ -88,6 +88,18 @@ def test_a_group_of_entries_can_be_allowed_by_its_beginning():
     assert len(check_fingerprint(_make(), present, ["task_feature_lengths"])) == 2
 
 
+def test_many_differences_are_cut_short_and_the_advice_covers_them_all():
+    saved = _make() | {f"data.mixture.shares.task_{n}": 0.05 for n in range(20)}
+    with pytest.raises(ConfigError) as error:
+        check_fingerprint(saved, _make(seed=1))
+    message = str(error.value)
+    assert message.count("the checkpoint has") == 10 and "and 11 more entries" in message
+    assert "allow_changes=['mixture', 'seed']" in message
+    assert len(check_fingerprint(saved, _make(seed=1), ["mixture", "seed"])) == 21
+    with pytest.raises(ConfigError, match=r"configuration:\n  data\.vocabulary: the checkpoint"):
+        check_fingerprint(saved, _make(source=FakeSource(vocabulary="b")))  # the gravest first
+
+
 def test_a_name_that_is_no_entry_is_refused():
     with pytest.raises(ConfigError, match=r"'mixtures', which is no entry.*data\.mixture"):
         check_allow_changes(["mixtures"], _make())

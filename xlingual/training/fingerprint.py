@@ -7,7 +7,7 @@ seed. A few entries may change when the user says so; a vocabulary or a shape ma
 import dataclasses
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xlingual.errors import ConfigError
@@ -17,6 +17,9 @@ FIXED_DATA = ("data.vocabulary",)
 
 HARMLESS_MODEL = ("model.config.dropout_rate", "model.config.dtype", "model.config.remat")
 """Entries of the model that change no parameter."""
+
+MAX_LINES = 10
+"""Differences that a refusal lists one by one."""
 
 FIXED_OPTIMIZER = ("optimizer.class", "optimizer.min_factored_size")
 """Entries of the optimizer that change the shape of its state."""
@@ -134,19 +137,33 @@ def check_fingerprint(
         return differences
     lines = [
         f"  {name}: the checkpoint has {_short(old)}, this run has {_short(new)}"
-        for name, (old, new) in refused.items()
+        for name, (old, new) in sorted(refused.items(), key=_gravity)[:MAX_LINES]
     ]
-    harmless = sorted({name for name in refused if is_harmless(name)})
+    if len(refused) > MAX_LINES:
+        lines.append(f"  ... and {len(refused) - MAX_LINES} more entries")
     advice = (
-        "use another MODEL_DIR, or the configuration of the checkpoint"
-        if len(harmless) < len(refused)
-        else f"use another MODEL_DIR, or allow it by allow_changes={harmless}"
+        f"use another MODEL_DIR, or allow it by allow_changes={_groups(refused)}"
+        if all(map(is_harmless, refused))
+        else "use another MODEL_DIR, or the configuration of the checkpoint"
     )
     raise ConfigError(
         "model_dir holds a checkpoint of another configuration:\n"
         + "\n".join(lines)
         + f"\nNothing was changed; {advice}"
     )
+
+
+def _gravity(item: tuple[str, Any]) -> tuple[bool, str]:
+    return is_harmless(item[0]), item[0]
+
+
+def _groups(names: Iterable[str]) -> list[str]:
+    """Returns the shortest entries that cover the names: `mixture`, `optimizer.learning_rate`."""
+    groups = {
+        name if name in HARMLESS_MODEL else ".".join(name.split(".")[:2]).removeprefix("data.")
+        for name in names
+    }
+    return sorted(groups)
 
 
 def is_harmless(name: str) -> bool:
