@@ -20,7 +20,8 @@ from xlingual.errors import ConfigError
 from xlingual.objectives.code_whitespace import WHITESPACE_PIECES, decode_whitespace
 
 _ALL = 1 << 40
-_PROMPT = re.compile(r"^translate [^:\n]+ to [^:\n]+: ?\n?")
+_PROMPT = re.compile(r"^translate [^:\n]+ to [^:\n]+:(?: ?\n ?| )")
+"""The prompts of `translation` and `ptlm`; the text behind them begins with a space of its own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,7 +208,7 @@ class TextDecoder:
                 break
             if index != self._vocabulary.pad_id and index not in self._hidden:
                 kept.append(index)
-        return decode_whitespace(self._vocabulary.decode(kept)).strip(" ")
+        return decode_whitespace(self._vocabulary.decode(kept))
 
     def source(self, ids: np.ndarray) -> str:
         """Returns the text of inputs, also without a prompt `translate A to B:`."""
