@@ -84,6 +84,7 @@ def folder(tmp_path_factory):
     root = _write_folder(tmp_path_factory.mktemp("corpus"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLINGUAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        _unregister_all()  # another module of this process may have registered its own folder
         files.register_folder(str(root), vocab_size=_VOCAB_SIZE)
         yield root
         _unregister_all()
