@@ -4,7 +4,7 @@ Nine natural languages (en de fr ru tr hi ja ar zh), two programming languages (
 and English as the pivot: `xx <-> en` and `en <-> code` are trained, `xx -> yy` and `xx -> code` are
 registered for zero-shot evaluation only. Each task is one language or one direction:
 
-    toy_span_corruption_de   toy_prefix_lm_de        toy_causal_lm_de
+    toy_span_corruption_de   toy_prefix_lm_de        toy_causal_lm_de        toy_dot_denoise_de
     toy_translation_de_en    toy_ptlm_en_python      (trained)
     toy_translation_de_fr    toy_ptlm_de_python      (zero-shot)
 
@@ -29,7 +29,13 @@ from tasks.toy_corpus import NATURAL_LANGUAGES, PROGRAMMING_LANGUAGES
 from tasks.toy_grammar import PIVOT
 from tasks.toy_vocabulary import toy_special_tokens, toy_vocabulary
 from xlingual.data import languages, task_registry
-from xlingual.objectives import language_model, pivot_translation, span_corruption, translation
+from xlingual.objectives import (
+    denoising,
+    language_model,
+    pivot_translation,
+    span_corruption,
+    translation,
+)
 from xlingual.objectives.tokenize import tokenize
 
 LANGUAGES = (*NATURAL_LANGUAGES, *PROGRAMMING_LANGUAGES)
@@ -64,6 +70,8 @@ OUTPUT_FEATURES = {
 }
 # No length limit: a description is a quarter of its code.
 _PAIR_OPTIONS = {"direction": "fwd", "max_length_ratio": None}
+# So noisy that copying does not pay: the text must be understood and said again.
+_NOISE = {"shuffle_window": 4.0, "drop_rate": 0.15, "mask_rate": 0.35}
 _LANGUAGE_NAMES = languages.language_names(LANGUAGES)
 
 
@@ -149,11 +157,12 @@ def _tokenizer(**fields: str) -> Callable[..., Any]:
 
 
 def register_texts(language: str) -> None:
-    """Registers span corruption and language modelling on one language."""
+    """Registers span corruption, language modelling and denoising on one language."""
     objectives = {
         "span_corruption": with_toy_tokens(span_corruption.span_corruption),
         "prefix_lm": with_toy_tokens(language_model.prefix_lm),
         "causal_lm": with_toy_tokens(language_model.causal_lm, form="packed"),
+        "dot_denoise": with_toy_tokens(denoising.dot_denoise, **_NOISE),
     }
     for objective, preprocess in objectives.items():
         task_registry.register_task(
@@ -208,7 +217,7 @@ def register_mixtures() -> None:
     """Registers the mixtures of the toy corpus; a second call does nothing."""
     translations = task_names("translation", TRANSLATION_TRAINED)
     code = task_names("ptlm", CODE_TRAINED)
-    pivots = task_names("ptlm", TRANSLATION_TRAINED)
+    denoising_tasks = [task_name("dot_denoise", language) for language in NATURAL_LANGUAGES]
     by_objective = {
         objective: [task_name(objective, language) for language in LANGUAGES]
         for objective in ("span_corruption", "prefix_lm", "causal_lm")
@@ -219,17 +228,17 @@ def register_mixtures() -> None:
         "toy_translation_trained": shares(all=(1.0, translations)),
         "toy_code_trained": shares(all=(1.0, code)),
         "toy_pretrain": shares(
-            span_corruption=(0.15, by_objective["span_corruption"]),
+            span_corruption=(0.10, by_objective["span_corruption"]),
+            dot_denoise=(0.20, denoising_tasks),
             translation=(0.55, translations),
             code=(0.15, code),
-            pivot=(0.15, pivots),
         ),
         "toy_decoder_pretrain": shares(
-            causal_lm=(0.20, by_objective["causal_lm"]),
+            causal_lm=(0.10, by_objective["causal_lm"]),
             prefix_lm=(0.05, by_objective["prefix_lm"]),
-            translation=(0.50, translations),
-            code=(0.125, code),
-            pivot=(0.125, pivots),
+            dot_denoise=(0.15, denoising_tasks),
+            translation=(0.55, translations),
+            code=(0.15, code),
         ),
     }
     evaluated = {

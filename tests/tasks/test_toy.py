@@ -1,5 +1,6 @@
 """The registered tasks and mixtures of the toy corpus."""
 
+import collections
 import importlib
 
 import numpy as np
@@ -141,6 +142,22 @@ def test_language_model_examples_are_the_text():
         assert _text(ids) == text
 
 
+def test_denoising_examples_hide_half_of_the_text_and_ask_for_its_own_language():
+    vocabulary, special = toy.toy_vocabulary(), toy.toy_special_tokens()
+    texts = toy_corpus.texts("hi", "validation")
+    hidden = total = 0
+    examples = _examples("toy_dot_denoise_hi", "validation", 50)
+    for example, text in zip(examples, texts, strict=False):
+        assert example["inputs"][0] == special.control_id("<2hi>")
+        assert _text(example["targets"]) == text
+        tokens = vocabulary.encode(text)
+        kept = [i for i in example["inputs"][1:-1] if i != special.control_id("<mask>")]
+        assert not collections.Counter(kept) - collections.Counter(tokens)
+        hidden, total = hidden + len(tokens) - len(kept), total + len(tokens)
+    # Dropped, or kept and masked: 0.15 + 0.85 * 0.35.
+    assert hidden / total == pytest.approx(0.4475, abs=0.06)
+
+
 @pytest.mark.parametrize(
     "mixture",
     [
@@ -166,9 +183,14 @@ def test_pretraining_covers_every_language_and_direction_with_english():
     found = [task_registry.task_metadata(name) for name in leaves]
     spans = {task.src_lang for task in found if task.objective == "span_corruption"}
     assert spans == set(toy.LANGUAGES)
-    pairs = {(task.src_lang, task.tgt_lang) for task in found if task.objective == "ptlm"}
     others = set(toy.LANGUAGES) - {"en"}
-    assert pairs == {(a, "en") for a in others} | {("en", a) for a in others}
+    pairs = [
+        (task.src_lang, task.tgt_lang)
+        for task in found
+        if task.objective in ("translation", "ptlm")
+    ]
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == {(a, "en") for a in others} | {("en", a) for a in others}
 
 
 def test_evaluation_mixtures():

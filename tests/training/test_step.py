@@ -104,9 +104,7 @@ def test_an_update_counts_a_step_reports_norms_and_keeps_extra():
     def norm(tree):
         return np.sqrt(sum((np.asarray(x, np.float64) ** 2).sum() for x in jax.tree.leaves(tree)))
 
-    moved = jax.tree.map(lambda a, b: np.float64(a) - np.float64(b), new.params, state.params)
     np.testing.assert_allclose(metrics.scalars["param_norm"], norm(new.params), rtol=1e-6)
-    np.testing.assert_allclose(metrics.scalars["update_norm"], norm(moved), rtol=1e-3)
     np.testing.assert_allclose(metrics.scalars["learning_rate"], 0.01, rtol=1e-6)
     assert metrics.scalars["grad_norm"] > 0
 

@@ -1,8 +1,10 @@
 """The gin options that verbs share: `--gin_file`, `--gin.NAME=value`, `--gin_search_paths`."""
 
 import argparse
+import sys
 
 from xlingual import config
+from xlingual.reporting.native_logs import hide_native_logs
 
 
 def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,14 @@ def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
 def parse_gin(args: argparse.Namespace) -> None:
     """Parses the gin files and overrides of `args`.
 
+    If their modules use TensorFlow, it is kept off the accelerators: it would take their memory.
+
     Raises:
       ConfigError: as `config.parse`.
     """
-    config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths)
+    with hide_native_logs():
+        config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths)
+        tensorflow = sys.modules.get("tensorflow")
+        if tensorflow is not None:
+            for kind in ("GPU", "TPU"):
+                tensorflow.config.set_visible_devices([], kind)

@@ -112,7 +112,7 @@ def code_pairs(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
     batches = dataset.batch(rows.PAIRS_PER_BATCH)
     pairs = batches.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
-    return pairs.flat_map(tf.data.Dataset.from_tensor_slices)
+    return pairs.unbatch()
 
 
 def _without_comment(code: tf.Tensor, doc: tf.Tensor) -> tf.Tensor:

@@ -43,7 +43,7 @@ def map_batches(
         return plain(batch, tf.random.split(seed, num_seeds))
 
     batches = dataset.ragged_batch(batch_size)
-    return apply(batches).flat_map(tf.data.Dataset.from_tensor_slices)
+    return apply(batches).unbatch()
 
 
 def cut_rows(tokens: tf.Tensor, length: int) -> tf.RaggedTensor:

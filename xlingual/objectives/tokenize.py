@@ -61,4 +61,4 @@ def tokenize(
     batches = dataset.batch(rows.DOCUMENTS_PER_BATCH)
     plain = tf.autograph.experimental.do_not_convert(encode)
     encoded = batches.map(plain, num_parallel_calls=tf.data.AUTOTUNE)
-    return encoded.flat_map(tf.data.Dataset.from_tensor_slices)
+    return encoded.unbatch()

@@ -49,7 +49,7 @@ class StepMetrics:
 
     Attributes:
       scalars: name -> [] float32: `loss` (the weighted sum that was minimised), `grad_norm`
-        (before any clip), `param_norm` (after the update), `update_norm`, `learning_rate`.
+        (before any clip), `param_norm` (after the update), `learning_rate`.
       sums: see `Sums`.
     """
 

@@ -34,12 +34,16 @@ class Snapshots:
           source: the training data.
           partitioner: places batches.
           config_text: the operative configuration, or a function that returns it.
+
+        Raises:
+          ConfigError: the position in the data cannot be saved.
         """
         self._manager = manager
         self._fingerprint = fingerprint
         self._config_text = config_text
         self._begun = time.monotonic()
         self.batches = GlobalBatchIterator(source.iterator(), partitioner)
+        self.batches.state()  # what cannot be saved is refused now, not at the first checkpoint
         self.book = Book(source.tasks)
 
     def is_due(self, step: int) -> bool:

@@ -15,6 +15,7 @@ import optax
 
 from xlingual.losses.base import Loss, compute_normalizers, total_loss
 from xlingual.models.base import Model
+from xlingual.optimizers.norms import global_norm
 from xlingual.outputs import LossTerm, Metric
 from xlingual.reporting.metrics import StepMetrics, Sums
 from xlingual.training import rng
@@ -84,9 +85,8 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         scalars = {
             "loss": loss,
-            "grad_norm": optax.tree.norm(gradients),
-            "param_norm": optax.tree.norm(params),
-            "update_norm": optax.tree.norm(updates),
+            "grad_norm": global_norm(gradients),
+            "param_norm": global_norm(params),
             "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
         }
         state = dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state)

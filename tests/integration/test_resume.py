@@ -1,0 +1,86 @@
+"""A run that is stopped and started again ends where an uninterrupted one does, bit for bit."""
+
+import os
+import signal
+
+import gin
+import jax
+import numpy as np
+import pytest
+
+from tasks import toy
+from xlingual import config
+from xlingual.data import task_registry
+from xlingual.training import loop
+
+_STEPS = 20
+_SMALL = {
+    "TRAIN_STEPS": str(_STEPS),
+    "WARMUP_STEPS": "5",
+    "D_MODEL": "32",
+    "D_FF": "48",
+    "D_KV": "8",
+    "NUM_DECODER_LAYERS": "1",
+    "DROPOUT_RATE": "0.1",
+    "TASK_FEATURE_LENGTHS": "{'inputs': 64, 'targets': 64}",
+    "LOG_PERIOD": "5",
+}
+_LEAVES = (
+    toy.task_name("span_corruption", "ar"),
+    toy.task_name("dot_denoise", "hi"),
+    toy.task_name("translation", "en", "de"),
+    toy.task_name("ptlm", "python", "en"),
+)
+
+
+class _Stop:
+    """Sends this process SIGTERM at its first run."""
+
+    period_steps = 10
+
+    def __init__(self):
+        self.steps = []
+
+    def prepare(self, context):
+        pass
+
+    def run(self, context, state):
+        if not self.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.steps.append(int(state.step))
+
+
+@pytest.fixture
+def train(tmp_path):
+    gin.clear_config()
+
+    def run(experiment, folder, **arguments):
+        task_registry.register_mixture(
+            "resumed_toy", dict.fromkeys(_LEAVES, 1.0), share_unit="tokens"
+        )
+        gin.clear_config()
+        overrides = {**_SMALL, "MODEL_DIR": str(tmp_path / folder)}
+        overrides["MIXTURE_OR_TASK_NAME"] = "resumed_toy"
+        config.parse([f"gin/experiments/{experiment}.gin"], list(overrides.items()), [])
+        return gin.get_configurable(loop.train)(config_text=config.operative_config, **arguments)
+
+    yield run
+    gin.clear_config()
+    task_registry.unregister("resumed_toy")
+
+
+@pytest.mark.parametrize("experiment", ["toy", "toy_decoder"])
+def test_a_stopped_run_goes_on_bit_for_bit_with_text_read_on_the_fly(train, experiment, tmp_path):
+    whole = train(experiment, "whole", hooks=())
+    stop = _Stop()
+    parts = train(experiment, "parts", hooks=(stop,))
+    assert stop.steps == [10] and int(parts.step) == 11
+    assert (tmp_path / "parts" / "checkpoints" / "11").is_dir()
+    parts = train(experiment, "parts", hooks=())
+    assert int(parts.step) == _STEPS
+    first, second = (jax.tree_util.tree_leaves_with_path(state) for state in (whole, parts))
+    assert len(first) == len(second) > 20
+    for (path, one), (_, two) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(
+            np.asarray(one), np.asarray(two), err_msg=jax.tree_util.keystr(path)
+        )
