@@ -33,6 +33,7 @@ if not __package__:  # run as a script: the folder above is not on the path yet
 
 from benchmarks.peer import Peer, PeerShape
 from xlingual.cli import gin_flags
+from xlingual.cli.main import restart_with_huge_pages
 from xlingual.errors import ConfigError
 from xlingual.models.flops import nominal_tokens
 from xlingual.reporting.results import peak_rss_bytes
@@ -47,6 +48,8 @@ FIRST_TOKEN = 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints a JSON line and returns the exit status: 2 for bad input."""
+    if argv is None:
+        restart_with_huge_pages()  # the peer inherits them
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if not (word.startswith("--gin.") and "=" in word)]

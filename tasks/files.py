@@ -6,16 +6,17 @@
     mono/LANG.txt.gz             LANG.valid.txt.gz    a sentence or paragraph a line
     code/NAME.train.jsonl.gz     NAME.valid.jsonl.gz  objects with nl, lang, code, pl
 
-and registers span corruption and language modelling per language, translation `xx <-> en` and
-pivot translation (PTLM) `xx <-> en` and `en <-> code`, each one direction a task, and `xx -> yy`
-for zero-shot evaluation. The vocabulary is trained from the train files on first use.
+and registers span corruption, denoising and language modelling per language, translation
+`xx <-> en` and pivot translation (PTLM) `xx <-> en` and `en <-> code`, each one direction a task,
+and `xx -> yy` for zero-shot evaluation. The vocabulary is trained from the train files on first
+use.
 """
 
 import dataclasses
 import functools
 import itertools
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import seqio
@@ -27,6 +28,7 @@ from xlingual.data import languages, task_registry, vocabularies
 from xlingual.errors import ConfigError
 from xlingual.objectives import (
     code_whitespace,
+    denoising,
     language_model,
     pivot_translation,
     span_corruption,
@@ -50,6 +52,8 @@ CODE = {"python": ("mbxp", "conala"), "javascript": ("mbxp",)}
 """Programming language -> files that describe its functions in English."""
 MULTIWAY = "multi30k"
 """Parallel files that several languages share: their validation split gives zero-shot pairs."""
+NOISE = {"shuffle_window": 4.0, "drop_rate": 0.15, "mask_rate": 0.35}
+"""Of `dot_denoise`: so much that copying does not pay."""
 MAX_VOCABULARY_TEXTS = 20_000
 
 
@@ -178,14 +182,18 @@ def _pair_source(folder: Folder, source: str, target: str) -> seqio.DataSource:
 
 def _code_pairs(folder: Folder, source: str, target: str) -> seqio.DataSource:
     """Returns records `{src, tgt, src_lang, tgt_lang}` of descriptions and their code."""
-    fields = ("code", "doc") if source in CODE else ("doc", "code")
-    made = functools.partial(_as_pair, fields=fields, codes=(source, target))
-    return _mapped(_code_source(folder, source if source in CODE else target), made)
+
+    def convert(records: tf.data.Dataset) -> tf.data.Dataset:
+        pairs = pivot_translation.code_pairs(records)
+        return pairs.map(_turned) if source in CODE else pairs
+
+    return _converted(_code_source(folder, source if source in CODE else target), convert)
 
 
 def _code_texts(folder: Folder, pl: str) -> seqio.DataSource:
     """Returns records `{text, lang}` of code alone."""
-    return _mapped(_code_source(folder, pl), functools.partial(_as_text, lang=pl))
+    as_text = functools.partial(_as_text, lang=pl)
+    return _converted(_code_source(folder, pl), lambda records: records.map(as_text))
 
 
 def _code_source(folder: Folder, pl: str) -> seqio.DataSource:
@@ -193,24 +201,25 @@ def _code_source(folder: Folder, pl: str) -> seqio.DataSource:
     return sources.code_source(paths, pl, PIVOT, COLUMNS[PIVOT])
 
 
-def _mapped(source: seqio.DataSource, function: Any) -> seqio.FunctionDataSource:
-    """Returns a source whose records are `function` of another's."""
+def _converted(
+    source: seqio.DataSource, convert: Callable[[tf.data.Dataset], tf.data.Dataset]
+) -> seqio.FunctionDataSource:
+    """Returns a source whose records are made from those of another."""
 
     def make_dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
-        return source.get_dataset(split=split, shuffle=False).map(function)
+        return convert(source.get_dataset(split=split, shuffle=False))
 
     return seqio.FunctionDataSource(make_dataset, splits=tuple(SPLITS))
 
 
-def _as_pair(
-    record: Mapping[str, tf.Tensor], *, fields: tuple[str, str], codes: tuple[str, str]
-) -> dict[str, tf.Tensor]:
+def _turned(pair: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns a pair with source and target exchanged."""
     return {
-        "src": record[fields[0]],
-        "tgt": record[fields[1]],
-        "src_lang": tf.constant(codes[0]),
-        "tgt_lang": tf.constant(codes[1]),
+        "src": pair["tgt"],
+        "tgt": pair["src"],
+        "src_lang": pair["tgt_lang"],
+        "tgt_lang": pair["src_lang"],
     }
 
 
@@ -250,6 +259,7 @@ def _register_texts(folder: Folder, language: str, source: seqio.DataSource) -> 
         "span_corruption": _with_tokens(folder, span_corruption.span_corruption),
         "prefix_lm": _with_tokens(folder, language_model.prefix_lm),
         "causal_lm": _with_tokens(folder, language_model.causal_lm, form="packed"),
+        "dot_denoise": _with_tokens(folder, denoising.dot_denoise, **NOISE),
     }
     for objective, preprocess in objectives.items():
         _register(
@@ -309,10 +319,21 @@ def _register_mixtures() -> None:
             objective: [task_name(objective, language) for language in texts]
             for objective in ("span_corruption", "causal_lm", "prefix_lm")
         },
+        "dot_denoise": [task_name("dot_denoise", language) for language in COLUMNS],
     }
     shares = {
-        "files_pretrain": {"span_corruption": 0.4, "translation": 0.4, "ptlm": 0.2},
-        "files_decoder_pretrain": {"causal_lm": 0.4, "translation": 0.4, "ptlm": 0.2},
+        "files_pretrain": {
+            "span_corruption": 0.3,
+            "dot_denoise": 0.1,
+            "translation": 0.4,
+            "ptlm": 0.2,
+        },
+        "files_decoder_pretrain": {
+            "causal_lm": 0.3,
+            "dot_denoise": 0.1,
+            "translation": 0.4,
+            "ptlm": 0.2,
+        },
     }
     for name, by_objective in shares.items():
         leaves = {

@@ -156,8 +156,8 @@ def count_records(source: seqio.DataSource, split: str) -> int:
 
 def texts_of(source: seqio.DataSource, split: str, field: str) -> list[str]:
     """Returns one field of all records of a source of this module."""
-    dataset = source.get_dataset(split=split, shuffle=False)
-    return [record[field].decode() for record in dataset.as_numpy_iterator()]
+    batches = source.get_dataset(split=split, shuffle=False).batch(1024).as_numpy_iterator()
+    return [text.decode() for batch in batches for text in batch[field]]
 
 
 def _source(records: Callable[..., tf.data.Dataset], paths: Mapping[str, Paths], **settings: Any):  # type: ignore[no-untyped-def]

@@ -2,6 +2,9 @@
 
 import base64
 import hashlib
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -85,3 +88,20 @@ def test_doctor_finds_files_that_a_nightly_overwrote(tmp_path, monkeypatch):
     (problem,) = doctor.mixed_release("seqio")
     assert "seqio-nightly" in problem
     assert "pip install --force-reinstall --no-deps seqio==1.0" in problem
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+@pytest.mark.parametrize("own", [None, "glibc.malloc.check=0"])
+def test_the_console_script_starts_anew_once_with_huge_pages(own):
+    code = (
+        "import os, sys; print('begin', flush=True); from xlingual.cli import main;"
+        "main.restart_with_huge_pages(); print(os.environ['GLIBC_TUNABLES'], sys.argv[1:])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    if own:
+        environment["GLIBC_TUNABLES"] = own
+    command = [sys.executable, "-c", code, "a b", "--c"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    begins = 1 if own else 2
+    found = own or "glibc.malloc.hugetlb=1"
+    assert done.stdout.splitlines() == ["begin"] * begins + [f"{found} ['a b', '--c']"]

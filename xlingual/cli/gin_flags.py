@@ -38,5 +38,6 @@ def parse_gin(args: argparse.Namespace) -> None:
         config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths)
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is not None:
+            tensorflow.get_logger().setLevel("ERROR")
             for kind in ("GPU", "TPU"):
                 tensorflow.config.set_visible_devices([], kind)

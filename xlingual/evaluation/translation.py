@@ -8,7 +8,7 @@ to mean anything; it is high between languages that share words, and between tex
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -26,6 +26,8 @@ from xlingual.outputs import Evaluation, Sample
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.types import Array, Batch, PyTree
 
+_T = TypeVar("_T")
+
 
 @dataclasses.dataclass(kw_only=True)
 class TranslationEvaluator:
@@ -40,7 +42,7 @@ class TranslationEvaluator:
       batch_size: rows that are decoded together.
       max_decode_length: tokens written at most; None takes the limit of `targets`.
       seed: which records.
-      samples_per_task: decoded examples that are kept to show.
+      samples_per_task: decoded examples that are kept to show, at other places for each task.
       name: short name of the evaluator.
     """
 
@@ -112,8 +114,8 @@ class TranslationEvaluator:
             Sample(
                 task=task, source=example.source_text, target=example.target_text, prediction=text
             )
-            for task, pairs in translated.items()
-            for example, text in pairs[: self.samples_per_task]
+            for number, (task, pairs) in enumerate(translated.items())
+            for example, text in _spread(pairs, number, self.samples_per_task)
         ]
         return Evaluation(
             scalars=_means(directions), results={"directions": directions}, samples=samples
@@ -138,6 +140,15 @@ class TranslationEvaluator:
             for i, ids in zip(indices, np.asarray(tokens), strict=False):
                 texts[i] = evaluation_sets.text_decoder(self._examples[i].task).text(ids)
         return texts
+
+
+def _spread(items: Sequence[_T], first: int, count: int) -> list[_T]:
+    """Returns `count` items in order, from the one at `first` on and round the end.
+
+    Tasks often share their sources: they show different ones when they begin at different places.
+    """
+    places = {(first + i) % len(items) for i in range(count)} if items else set()
+    return [items[place] for place in sorted(places)]
 
 
 def direction_names(tasks: Sequence[str]) -> dict[str, str]:

@@ -12,12 +12,13 @@ the source, decides what language comes out: what directions never trained depen
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import seqio
 import tensorflow as tf
 
 from xlingual.errors import ConfigError
-from xlingual.objectives import pair_corruption, rows, translation
+from xlingual.objectives import rows, translation
 from xlingual.objectives.special_tokens import SpecialTokens
 
 _PAIR_FIELDS = ("src", "tgt", "src_lang", "tgt_lang")
@@ -33,31 +34,71 @@ def dot_denoise(
     shuffle_window: float = 3.0,
     drop_rate: float = 0.1,
     mask_rate: float = 0.1,
+    **options: Any,
 ) -> tf.data.Dataset:
     """Returns examples `{inputs, targets}`: `<2xx>` and noisy text, and the clean text.
 
-    The noise in its order: tokens are sorted by position + U(0, window), each is dropped with
-    `drop_rate`, each that is left becomes `<mask>` with `mask_rate`. A text never loses all its
-    tokens. A text that does not fit is left out, and so is an empty one.
-
     Args:
-      dataset: tokenised texts `{targets [length] int32, lang}`, or pairs `{src, tgt, src_lang,
-        tgt_lang}`, each of which gives an example of either side; no EOS.
-      sequence_length: task feature lengths of `inputs` and `targets`, in tokens.
-      output_features: unused; SeqIO passes it.
+      dataset: as `noisy_pairs`.
+      sequence_length: task feature lengths of `inputs` and `targets`, in tokens; texts that do
+        not fit are left out, and so are empty ones.
+      output_features: the vocabulary of `targets` encodes prompts.
       special_tokens: ids of EOS, `<mask>`, tags and sentinels.
-      shuffle_window: tokens, at least 1 (which keeps the order).
-      drop_rate: in [0, 1).
-      mask_rate: in [0, 1).
+      shuffle_window: as `noisy_pairs`.
+      drop_rate: as `noisy_pairs`.
+      mask_rate: as `noisy_pairs`.
+      **options: of `translation`, e.g. another format.
 
     Raises:
       ConfigError: a setting is out of range, fields or tags are missing, or lengths too short.
     """
-    del output_features
+    pairs = noisy_pairs(
+        dataset,
+        special_tokens=special_tokens,
+        shuffle_window=shuffle_window,
+        drop_rate=drop_rate,
+        mask_rate=mask_rate,
+    )
+    return translation.translation(
+        pairs,
+        sequence_length,
+        output_features,
+        special_tokens=special_tokens,
+        direction="fwd",
+        max_length_ratio=None,
+        **options,
+    )
+
+
+def noisy_pairs(
+    dataset: tf.data.Dataset,
+    *,
+    special_tokens: SpecialTokens,
+    shuffle_window: float = 3.0,
+    drop_rate: float = 0.1,
+    mask_rate: float = 0.1,
+) -> tf.data.Dataset:
+    """Returns pairs of a noisy and a clean text in one language, for any pair objective to format.
+
+    The noise in its order: tokens are sorted by position + U(0, window), each is dropped with
+    `drop_rate`, each that is left becomes `<mask>` with `mask_rate`. A text never loses all its
+    tokens.
+
+    Args:
+      dataset: tokenised texts `{targets [length] int32, lang}`, or pairs `{src, tgt, src_lang,
+        tgt_lang}`, each of which gives an example of either side; no EOS.
+      special_tokens: ids of `<mask>` and sentinels.
+      shuffle_window: tokens, at least 1 (which keeps the order).
+      drop_rate: in [0, 1).
+      mask_rate: in [0, 1).
+
+    Returns:
+      Records `{src, tgt [length] int32, src_lang, tgt_lang}`; both languages are the text's.
+
+    Raises:
+      ConfigError: a setting is out of range, or fields or `<mask>` are missing.
+    """
     _check_settings(shuffle_window, drop_rate, mask_rate)
-    translation.check_lengths(sequence_length, 3, "dot_denoise")
-    limits = tuple(rows.feature_length(sequence_length, name) for name in ("inputs", "targets"))
-    tags = translation.language_tags("<2", special_tokens)
     found = set(dataset.element_spec)
     is_pair = found >= set(_PAIR_FIELDS)
     if not is_pair and not found >= set(_TEXT_FIELDS):
@@ -65,13 +106,15 @@ def dot_denoise(
             f"records have the fields {sorted(found)}; dot_denoise expects "
             f"{', '.join(_PAIR_FIELDS)} or {', '.join(_TEXT_FIELDS)}"
         )
-    denoise = _denoiser(special_tokens, shuffle_window, drop_rate, mask_rate, limits)
+    mask_id = special_tokens.control_id("<mask>")
+    add_noise = _noise(shuffle_window, drop_rate, mask_rate, mask_id)
 
     def make(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
         tokens = _both(batch["src"], batch["tgt"]) if is_pair else batch["targets"]
         lang = _both(batch["src_lang"], batch["tgt_lang"]) if is_pair else batch["lang"]
-        tag = pair_corruption.language_ids(lang, tags, "a <2xx> tag")
-        return denoise(rows.without_sentinels(tokens, special_tokens), tag, seeds)
+        tokens = rows.without_sentinels(tokens, special_tokens)
+        noisy = add_noise(tokens, seeds)
+        return {"src": noisy, "tgt": tokens, "src_lang": lang, "tgt_lang": lang}
 
     return rows.map_batches(dataset, make, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=3)
 
@@ -129,36 +172,18 @@ def _both(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     return tf.gather(both, order)
 
 
-def _single(ids: tf.Tensor) -> tf.RaggedTensor:
-    """Returns rows of one id, [batch, (1)], without the checks that would make the graph stateful."""
-    splits = tf.range(tf.size(ids, tf.int64) + 1)
-    return tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
-
-
 @functools.cache
-def _denoiser(
-    special_tokens: SpecialTokens,
-    shuffle_window: float,
-    drop_rate: float,
-    mask_rate: float,
-    limits: tuple[int, ...],
-) -> Callable[..., rows.Features]:
+def _noise(
+    shuffle_window: float, drop_rate: float, mask_rate: float, mask_id: int
+) -> Callable[..., tf.RaggedTensor]:
     """Returns the graph of one setting, which all tasks with that setting share."""
-    mask_id = special_tokens.control_id("<mask>")
 
-    def denoise(tokens: tf.RaggedTensor, tag: tf.Tensor, seeds: tf.Tensor) -> rows.Features:
-        lengths = tokens.row_lengths()
-        # Checked before the noise, so that what is left out does not depend on the draws.
-        index = tf.where((lengths > 0) & (lengths + 2 <= limits[0]) & (lengths < limits[1]))[:, 0]
-        tokens = tf.gather(tokens, index)
+    def add_noise(tokens: tf.RaggedTensor, seeds: tf.Tensor) -> tf.RaggedTensor:
         noisy = local_shuffle(tokens, shuffle_window, seed=seeds[0])
         noisy = drop_tokens(noisy, drop_rate, seed=seeds[1])
-        noisy = mask_tokens(noisy, mask_rate, mask_id, seed=seeds[2])
-        tags = _single(tf.gather(tag, index))
-        inputs = rows.append_id(rows.join_rows(tags, noisy), special_tokens.eos_id)
-        return {"inputs": inputs, "targets": rows.append_id(tokens, special_tokens.eos_id)}
+        return mask_tokens(noisy, mask_rate, mask_id, seed=seeds[2])
 
-    return tf.function(denoise, autograph=False)
+    return tf.function(add_noise, autograph=False)
 
 
 def _check_settings(shuffle_window: float, drop_rate: float, mask_rate: float) -> None:

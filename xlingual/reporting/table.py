@@ -9,6 +9,9 @@ import rich.text
 
 from xlingual.outputs import Sample
 
+MAX_SAMPLES = 12
+"""Shown at the end of a run, spread evenly over what the evaluators kept."""
+
 
 def print_report(
     results: Mapping[str, Any],
@@ -29,7 +32,7 @@ def print_report(
     if results.get("heldout_loss"):
         console.print(make_loss_table(results["heldout_loss"]))
     if samples:
-        console.print(make_sample_table(samples))
+        console.print(make_sample_table(samples[:: -(-len(samples) // MAX_SAMPLES)]))
 
 
 def make_direction_table(directions: Mapping[str, Mapping[str, Any]]) -> rich.table.Table:
@@ -69,13 +72,15 @@ def make_loss_table(losses: Mapping[str, Any]) -> rich.table.Table:
 
 
 def make_sample_table(samples: Sequence[Sample]) -> rich.table.Table:
-    """Returns one row a sample; text is shown as it is, brackets included."""
-    table = rich.table.Table(title="Samples", show_lines=True)
-    for name in ("task", "source", "target", "prediction"):
-        table.add_column(name, overflow="fold")
+    """Returns a section a sample; text is shown as it is, brackets included."""
+    table = rich.table.Table(title="Samples", show_header=False)
+    table.add_column("part")
+    table.add_column("text", overflow="fold")
     for sample in samples:
-        cells = (sample.task, sample.source, sample.target, sample.prediction)
-        table.add_row(*[rich.text.Text(cell) for cell in cells])
+        table.add_row("task", rich.text.Text(sample.task), style="bold")
+        table.add_row("source", rich.text.Text(sample.source))
+        table.add_row("reference", rich.text.Text(sample.target))
+        table.add_row("output", rich.text.Text(sample.prediction), end_section=True)
     return table
 
 
