@@ -3,7 +3,6 @@ import functools
 import math
 
 import pytest
-import seqio
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
