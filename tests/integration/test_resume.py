@@ -76,6 +76,8 @@ def test_a_stopped_run_goes_on_bit_for_bit_with_text_read_on_the_fly(train, expe
     parts = train(experiment, "parts", hooks=(stop,))
     assert stop.steps == [10] and int(parts.step) == 11
     assert (tmp_path / "parts" / "checkpoints" / "11").is_dir()
+    text = (tmp_path / "parts" / "operative_config.gin").read_text()
+    assert "num_decoder_layers = %NUM_DECODER_LAYERS" in text and "D_MODEL = 32" in text
     parts = train(experiment, "parts", hooks=())
     assert int(parts.step) == _STEPS
     first, second = (jax.tree_util.tree_leaves_with_path(state) for state in (whole, parts))

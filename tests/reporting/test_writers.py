@@ -90,9 +90,12 @@ def test_a_run_writes_everywhere_and_closes_once(tmp_path, capsys):
     writer.advance(1)
     writer.write(1, NUMBERS)
     writer.say("hello")
+    writer.configure("train.steps = 10\n")
     writer.close()
     writer.close()
     assert [line["step"] for line in _lines(tmp_path / "metrics.jsonl")] == [1]
-    assert len(list((tmp_path / "tensorboard").glob("events.*"))) == 1
+    (events,) = (tmp_path / "tensorboard").glob("events.*")
+    assert b"train.steps = 10" in events.read_bytes()
+    assert (tmp_path / "operative_config.gin").read_text() == "train.steps = 10\n"
     shown = capsys.readouterr().out
     assert "hello" in shown and "step 1/10" in shown

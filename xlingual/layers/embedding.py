@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from xlingual.layers.linear import matmul_float32
+from xlingual.layers.linear import matmul
 from xlingual.layers.parameters import make_parameter
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
@@ -55,4 +55,4 @@ class TokenEmbedder(nn.Module):
           [batch, length, vocab] float32.
         """
         scaled = x.astype(jnp.float32) / np.sqrt(self.d_model).astype(np.float32)
-        return matmul_float32(scaled.astype(self.dtype), self.embedding.T.astype(self.dtype))
+        return matmul(scaled.astype(self.dtype), self.embedding.T.astype(self.dtype), jnp.float32)

@@ -224,7 +224,7 @@ def _attend_backward(
     grad_bias = None
     if batch_of_bias is not None:
         shared = batch_of_bias.shape[0] == 1
-        grad_bias = jnp.sum(grad_scores, axis=0, keepdims=True) if shared else grad_scores
+        grad_bias = _sum_over_batch(grad_scores) if shared else grad_scores
     narrow = grad_scores.astype(query.dtype)
     grad_query = jnp.einsum("bhqk,bkhd->bqhd", narrow, key)
     grad_key = jnp.einsum("bhqk,bqhd->bkhd", narrow, query)
@@ -232,6 +232,15 @@ def _attend_backward(
 
 
 dot_product_attention.defvjp(_attend, _attend_backward)
+
+
+def _sum_over_batch(x: Array) -> Array:
+    """Returns the sum over axis 0, which is kept, of [batch, heads, q, k] float32.
+
+    A product with ones: XLA's reduction over a leading axis takes 25 times as long on a CPU.
+    """
+    ones = jnp.ones(x.shape[:1], x.dtype)
+    return jnp.einsum("b,bhqk->hqk", ones, x, precision=jax.lax.Precision.HIGHEST)[None]
 
 
 def _dropped(weights: Array, dropout_mask: Array | None) -> Array:

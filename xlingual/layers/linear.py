@@ -1,6 +1,9 @@
 """Linear maps without bias, and the float32 product behind the logits."""
 
+import functools
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from xlingual.layers.parameters import Initializer, fan_in_truncated_normal, make_parameter
@@ -35,7 +38,7 @@ class Dense(nn.Module):
         kernel = make_parameter(
             self, "kernel", self.kernel_init, (x.shape[-1], self.features), self.axes
         )
-        return jnp.einsum("blm,mf->blf", x.astype(self.dtype), kernel.astype(self.dtype))
+        return matmul(x.astype(self.dtype), kernel.astype(self.dtype), self.dtype)
 
 
 class LogitsDense(nn.Module):
@@ -66,17 +69,49 @@ class LogitsDense(nn.Module):
             (x.shape[-1], self.vocab_size),
             ("embed", "vocab"),
         )
-        return matmul_float32(x.astype(self.dtype), kernel.astype(self.dtype))
+        return matmul(x.astype(self.dtype), kernel.astype(self.dtype), jnp.float32)
 
 
-def matmul_float32(x: Array, kernel: Array) -> Array:
-    """Returns `x @ kernel` summed in float32, whatever the dtype of the operands.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def matmul(x: Array, kernel: Array, dtype: jnp.dtype) -> Array:
+    """Returns `x @ kernel`, with a gradient of the kernel that suits processors.
+
+    Of the two arrays whose product is that gradient, one must be transposed where the hardware has
+    no product of columns with columns. JAX's rule always chooses the gradient of the result, here
+    it is the narrower of the two: at a vocabulary of 32,128 that is 63 times less to move.
 
     Args:
-      x: [batch, length, embed] float32 or bfloat16.
-      kernel: [embed, vocab], same dtype.
+      x: [batch, length, inputs] float32 or bfloat16.
+      kernel: [inputs, features], same dtype.
+      dtype: dtype of the result; products are summed in it or more.
 
     Returns:
-      [batch, length, vocab] float32.
+      [batch, length, features] `dtype`.
     """
-    return jnp.einsum("blm,mv->blv", x, kernel, preferred_element_type=jnp.float32)
+    return _product(x, kernel, dtype)
+
+
+def _product(x: Array, kernel: Array, dtype: jnp.dtype) -> Array:
+    return jnp.einsum("blm,mf->blf", x, kernel, preferred_element_type=dtype)
+
+
+def _matmul_forward(x: Array, kernel: Array, dtype: jnp.dtype) -> tuple[Array, tuple[Array, Array]]:
+    # Not `matmul` itself: rematerialisation policies must see the product.
+    return _product(x, kernel, dtype), (x, kernel)
+
+
+def _matmul_backward(
+    dtype: jnp.dtype, residuals: tuple[Array, Array], grad: Array
+) -> tuple[Array, Array]:
+    del dtype
+    x, kernel = residuals
+    grad_x = jnp.einsum("blf,mf->blm", grad, kernel, preferred_element_type=x.dtype)
+    columns = (((0, 1), (0, 1)), ((), ()))
+    if x.shape[-1] <= grad.shape[-1]:
+        grad_kernel = jax.lax.dot_general(x, grad, columns, preferred_element_type=kernel.dtype)
+    else:
+        grad_kernel = jax.lax.dot_general(grad, x, columns, preferred_element_type=kernel.dtype).T
+    return grad_x, grad_kernel
+
+
+matmul.defvjp(_matmul_forward, _matmul_backward)

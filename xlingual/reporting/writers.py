@@ -26,6 +26,9 @@ class Writer(Protocol):
     def say(self, text: str) -> None:
         """Tells a person one line."""
 
+    def configure(self, text: str) -> None:
+        """Takes the operative configuration, once a start."""
+
     def close(self) -> None:
         """Writes what is still in memory."""
 
@@ -50,6 +53,7 @@ class JsonLinesWriter:
             replacement.write_text("".join(f"{line}\n" for line in kept))
             os.replace(replacement, path)
         self._file = path.open("a", buffering=1)
+        self._folder = path.parent
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Writes a line with the time of day in `unix_seconds`."""
@@ -61,6 +65,10 @@ class JsonLinesWriter:
 
     def say(self, text: str) -> None:
         """Does nothing."""
+
+    def configure(self, text: str) -> None:
+        """Writes the configuration beside the file, in place of that of an earlier start."""
+        (self._folder / "operative_config.gin").write_text(text)
 
     def close(self) -> None:
         """Closes the file."""
@@ -100,6 +108,10 @@ class TensorBoardWriter:
 
     def say(self, text: str) -> None:
         """Does nothing."""
+
+    def configure(self, text: str) -> None:
+        """Writes the configuration as a text that TensorBoard sets in a fixed width."""
+        self._writer.add_text("operative_config", "".join(f"    {x}\n" for x in text.splitlines()))
 
     def close(self) -> None:
         """Flushes and closes the file."""
@@ -155,6 +167,9 @@ class TerminalWriter:
         """Prints one line, above the bar if there is one."""
         self._console.print(text, markup=False, highlight=False)
 
+    def configure(self, text: str) -> None:
+        """Does nothing: it is long."""
+
     def close(self) -> None:
         """Leaves the bar as it stands."""
         if self._progress is not None:
@@ -198,6 +213,8 @@ class RunWriter:
     def open(self, model_dir: pathlib.Path, first_step: int, last_step: int) -> None:
         """Adds JSON lines (`metrics.jsonl`), TensorBoard (`tensorboard/`) and the terminal.
 
+        The operative configuration goes to `operative_config.gin` and to TensorBoard.
+
         Args:
           model_dir: the run's folder.
           first_step: updates done at the start.
@@ -224,6 +241,11 @@ class RunWriter:
         """Tells all."""
         for writer in self._writers:
             writer.say(text)
+
+    def configure(self, text: str) -> None:
+        """Gives it to all."""
+        for writer in self._writers:
+            writer.configure(text)
 
     def close(self) -> None:
         """Closes all, once."""

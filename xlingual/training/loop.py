@@ -59,7 +59,8 @@ def train(
     SIGTERM saves and returns early; SIGINT saves and raises KeyboardInterrupt.
 
     Args:
-      model_dir: for checkpoints, `metrics.jsonl`, `tensorboard/` and `results.json`.
+      model_dir: for checkpoints, `metrics.jsonl`, `tensorboard/`, `operative_config.gin` and
+        `results.json`.
       model: the model.
       source: the training data.
       losses: loss name -> loss.
@@ -72,7 +73,8 @@ def train(
       checkpointer: when to save and what to keep; None for the defaults.
       hooks: what else happens every N steps.
       allow_changes: intended differences to the checkpoint (`fingerprint.check_fingerprint`).
-      config_text: the operative configuration or what returns it; saved with every checkpoint.
+      config_text: the operative configuration or what returns it; logged, and saved with every
+        checkpoint.
 
     Raises:
       ConfigError: a bad argument, before the first step; a loss, norm or parameter that is not
@@ -151,6 +153,7 @@ class _Run:
         with contextlib.closing(context.writer), Interruption() as interruption:
             context.writer.say(_describe(context, layout, first_step))
             train_step = self.compile(layout)
+            context.writer.configure(snapshots.config_text())
             recorder = Recorder(
                 snapshots.book,
                 context.writer,

@@ -79,7 +79,6 @@ class Snapshots:
     def save(self, step: int, state: TrainState) -> None:
         """Starts to save what step `step` left: the position is that of the batches it used."""
         self.count_time()
-        text = self._config_text if isinstance(self._config_text, str) else self._config_text()
         metadata = {
             "step": step,
             "fingerprint": self._fingerprint,
@@ -92,9 +91,13 @@ class Snapshots:
                 state=state,
                 position=self.batches.state(),
                 metadata=metadata,
-                config_text=text,
+                config_text=self.config_text(),
             ),
         )
+
+    def config_text(self) -> str:
+        """Returns the operative configuration as it is now."""
+        return self._config_text if isinstance(self._config_text, str) else self._config_text()
 
     def count_time(self) -> None:
         """Adds the time since the last call to the run's wall time."""
