@@ -244,7 +244,7 @@ def test_an_allowed_change_of_data_starts_the_stream_anew(tmp_path):
 
 
 def test_the_configuration_is_saved_as_it_is_at_that_time(tmp_path):
-    texts = iter(["first", "second"])
+    texts = iter(["start", "first", "second"])
     saves = CheckpointConfig(period_steps=2)
     loop.train(**make_arguments(tmp_path, checkpointer=saves, config_text=lambda: next(texts)))
     found = [
@@ -252,3 +252,4 @@ def test_the_configuration_is_saved_as_it_is_at_that_time(tmp_path):
         for step in ("2", "4")
     ]
     assert found == ["first", "second"]
+    assert (tmp_path / "operative_config.gin").read_text() == "start"
