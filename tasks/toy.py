@@ -70,8 +70,6 @@ OUTPUT_FEATURES = {
 }
 # No length limit: a description is a quarter of its code.
 _PAIR_OPTIONS = {"direction": "fwd", "max_length_ratio": None}
-# So noisy that copying does not pay: the text must be understood and said again.
-_NOISE = {"shuffle_window": 4.0, "drop_rate": 0.15, "mask_rate": 0.35}
 _LANGUAGE_NAMES = languages.language_names(LANGUAGES)
 
 
@@ -162,7 +160,7 @@ def register_texts(language: str) -> None:
         "span_corruption": with_toy_tokens(span_corruption.span_corruption),
         "prefix_lm": with_toy_tokens(language_model.prefix_lm),
         "causal_lm": with_toy_tokens(language_model.causal_lm, form="packed"),
-        "dot_denoise": with_toy_tokens(denoising.dot_denoise, **_NOISE),
+        "dot_denoise": with_toy_tokens(denoising.dot_denoise, **denoising.STRONG_NOISE),
     }
     for objective, preprocess in objectives.items():
         task_registry.register_task(

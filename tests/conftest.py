@@ -9,6 +9,7 @@ _FLAGS = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _FLAGS:
     os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_force_host_platform_device_count=8".strip()
 
+import gin
 import jax
 import pytest
 
@@ -23,3 +24,11 @@ def data_dir() -> pathlib.Path:
     if not (folder / "languages.tsv").is_file():
         pytest.skip(f"the real-data folder {folder} is absent; set XLINGUAL_DATA_DIR to use one")
     return folder
+
+
+@pytest.fixture
+def clean_gin():
+    """No gin bindings before a test, and none left after it."""
+    gin.clear_config()
+    yield
+    gin.clear_config()

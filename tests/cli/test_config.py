@@ -9,12 +9,7 @@ import pytest
 from xlingual import config
 from xlingual.errors import ConfigError
 
-
-@pytest.fixture(autouse=True)
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 @pytest.fixture

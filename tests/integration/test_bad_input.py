@@ -2,7 +2,6 @@
 
 import sys
 
-import gin
 import pytest
 import seqio
 
@@ -49,11 +48,7 @@ register("bad_vocabulary", ["the old tree"], "no_such_folder/no.model")
 TOY = "--gin_file=gin/experiments/toy.gin"
 
 
-@pytest.fixture(autouse=True)
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 @pytest.fixture

@@ -51,9 +51,7 @@ class _Stop:
 
 
 @pytest.fixture
-def train(tmp_path):
-    gin.clear_config()
-
+def train(tmp_path, clean_gin):
     def run(experiment, folder, **arguments):
         task_registry.register_mixture(
             "resumed_toy", dict.fromkeys(_LEAVES, 1.0), share_unit="tokens"
@@ -65,7 +63,6 @@ def train(tmp_path):
         return gin.get_configurable(loop.train)(config_text=config.operative_config, **arguments)
 
     yield run
-    gin.clear_config()
     task_registry.unregister("resumed_toy")
 
 

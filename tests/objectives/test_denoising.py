@@ -151,7 +151,7 @@ def test_bad_settings_are_refused(denoise):
     ):
         with pytest.raises(ConfigError, match=words):
             denoise(texts, **options)
-    with pytest.raises(ConfigError, match="dot_denoise expects"):
+    with pytest.raises(ConfigError, match="denoising expects"):
         denoise(texts.map(lambda example: {"targets": example["targets"]}))
 
 

@@ -43,7 +43,24 @@ _ENCODER_FEATURES = {
 }
 
 
-class EncDecFeatureConverter(seqio.EncDecFeatureConverter):
+class _InGroups:
+    """Converts examples group by group, traced once for each pair of lengths."""
+
+    _group_size: int
+    _traced: dict[str, _Conversion]
+    _convert_group: Callable[..., _Features]
+
+    def _convert_features(
+        self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
+    ) -> tf.data.Dataset:
+        key = repr(sorted(task_feature_lengths.items()))
+        if key not in self._traced:
+            convert = functools.partial(self._convert_group, lengths=dict(task_feature_lengths))
+            self._traced[key] = _trace(convert, self._group_size)
+        return self._traced[key](ds)
+
+
+class EncDecFeatureConverter(_InGroups, seqio.EncDecFeatureConverter):
     """Converter for encoder-decoder models.
 
     Example, packed, with lengths inputs 8 and targets 6, task ids 1 and 2::
@@ -79,15 +96,6 @@ class EncDecFeatureConverter(seqio.EncDecFeatureConverter):
             name: inputs if name in _ENCODER_FEATURES else targets for name in self.MODEL_FEATURES
         }
 
-    def _convert_features(
-        self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
-    ) -> tf.data.Dataset:
-        key = repr(sorted(task_feature_lengths.items()))
-        if key not in self._traced:
-            convert = functools.partial(self._convert_group, lengths=dict(task_feature_lengths))
-            self._traced[key] = _trace(convert, self._group_size)
-        return self._traced[key](ds)
-
     def _convert_group(self, group: _Features, lengths: Mapping[str, int]) -> _Features:
         example = _Examples.from_group(group, lengths)
         limits = (lengths["inputs"], lengths["targets"])
@@ -106,7 +114,7 @@ class EncDecFeatureConverter(seqio.EncDecFeatureConverter):
         }
 
 
-class DecoderFeatureConverter(seqio.PrefixLMFeatureConverter):
+class DecoderFeatureConverter(_InGroups, seqio.PrefixLMFeatureConverter):
     """Converter for decoder-only models: `inputs` and `targets` become one sequence.
 
     Rows are as long as both lengths together. Tasks without `inputs` emit them empty.
@@ -145,15 +153,6 @@ class DecoderFeatureConverter(seqio.PrefixLMFeatureConverter):
         """Returns the row length, the same for each model feature."""
         length = sum(task_feature_lengths.values())
         return dict.fromkeys(self.MODEL_FEATURES, length)
-
-    def _convert_features(
-        self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
-    ) -> tf.data.Dataset:
-        key = repr(sorted(task_feature_lengths.items()))
-        if key not in self._traced:
-            convert = functools.partial(self._convert_group, lengths=dict(task_feature_lengths))
-            self._traced[key] = _trace(convert, self._group_size)
-        return self._traced[key](ds)
 
     def _convert_group(self, group: _Features, lengths: Mapping[str, int]) -> _Features:
         limit = sum(lengths.values())

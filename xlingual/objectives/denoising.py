@@ -21,6 +21,8 @@ from xlingual.errors import ConfigError
 from xlingual.objectives import rows, translation
 from xlingual.objectives.special_tokens import SpecialTokens
 
+STRONG_NOISE = {"shuffle_window": 4.0, "drop_rate": 0.15, "mask_rate": 0.35}
+"""So noisy that copying does not pay: the text must be understood and said again."""
 _PAIR_FIELDS = ("src", "tgt", "src_lang", "tgt_lang")
 _TEXT_FIELDS = ("targets", "lang")
 
@@ -103,7 +105,7 @@ def noisy_pairs(
     is_pair = found >= set(_PAIR_FIELDS)
     if not is_pair and not found >= set(_TEXT_FIELDS):
         raise ConfigError(
-            f"records have the fields {sorted(found)}; dot_denoise expects "
+            f"records have the fields {sorted(found)}; denoising expects "
             f"{', '.join(_PAIR_FIELDS)} or {', '.join(_TEXT_FIELDS)}"
         )
     mask_id = special_tokens.control_id("<mask>")
