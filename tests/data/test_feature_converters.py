@@ -256,6 +256,12 @@ def test_bad_examples_are_named(converter, example, message):
         _rows(converter(), [example])
 
 
+def test_an_encoder_needs_a_place_for_inputs():
+    converter = feature_converters.EncDecFeatureConverter()
+    with pytest.raises(ConfigError, match=r"'inputs'\]=0; an encoder-decoder needs at least 1"):
+        _rows(converter, [{"inputs": [3], "targets": [4]}], {"inputs": 0, "targets": 5})
+
+
 def test_group_size_is_checked():
     with pytest.raises(ConfigError, match="group_size is 0"):
         _rows(

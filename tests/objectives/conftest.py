@@ -1,10 +1,13 @@
 """One small vocabulary and short ways to run an objective on records."""
 
+import functools
+
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 
+from tests.objectives import cases, small_models
 from xlingual.data import vocabularies
 from xlingual.objectives.special_tokens import SpecialTokens
 
@@ -81,3 +84,21 @@ def run():
         ]
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def examples_of(output_features, special, run, tmp_path_factory):
+    """Makes the first examples of a case, `cases.CASES`."""
+
+    @functools.cache
+    def make(case):
+        records, objective = cases.bind(
+            case,
+            lengths=small_models.LENGTHS,
+            output_features=output_features,
+            special_tokens=special,
+            folder=tmp_path_factory.mktemp("files"),
+        )
+        return run(objective, records)[: small_models.NUM_EXAMPLES]
+
+    return make

@@ -1,80 +1,65 @@
-"""What holds for every objective: ids, lengths, types, determinism and no leak of targets."""
-
-import functools
+"""What holds for every registered objective: ids, lengths, types, determinism, no leak."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from xlingual.objectives.language_model import causal_lm, prefix_lm
-from xlingual.objectives.pivot_translation import ptlm
-from xlingual.objectives.span_corruption import span_corruption
-from xlingual.objectives.tokenize import tokenize
-from xlingual.objectives.translation import translation
+from tests.objectives import cases
 
-SENTENCES = {
-    "en": "The library number {} is behind the green park, next to the river.",
-    "hi": "पुस्तकालय {} हरे उद्यान के पीछे, नदी के पास है।",
-    "zh": "图书馆{}在绿色公园后面，靠近河边。",
-}
-NAMES = {"en": "English", "hi": "Hindi", "zh": "Chinese"}
 LENGTHS = {"inputs": 128, "targets": 128}
-MONO = [
-    {"text": SENTENCES[lang].format(i), "lang": lang}
-    for i in range(7)
-    for lang in ("en", "hi", "zh")
-][:20]
-PAIRS = [
-    {
-        "src": SENTENCES[lang].format(i),
-        "tgt": SENTENCES["en"].format(i),
-        "src_lang": lang,
-        "tgt_lang": "en",
-    }
-    for i in range(10)
-    for lang in ("hi", "zh")
-]
-OBJECTIVES = {
-    "span_corruption": (span_corruption, MONO, {}),
-    "prefix_lm": (prefix_lm, MONO, {}),
-    "causal_lm": (causal_lm, MONO, {}),
-    "translation_random": (translation, PAIRS, {"direction": "random"}),
-    "ptlm": (ptlm, PAIRS, {"language_names": NAMES}),
-    "ptlm_half": (ptlm, PAIRS, {"language_names": NAMES, "layout": "concat", "rho": 0.5}),
+PER_TARGET = {"targets_weights", "targets_groups", "targets_read"}
+FIXED = (
+    "bit",
+    "causal_lm",
+    "causal_lm_packed",
+    "pivot_chain",
+    "pivot_pairs",
+    "pivot_triangle",
+    "ptlm",
+    "translation",
+    "translation_prompt",
+)
+"""Cases without random choices."""
+SPANS = {
+    "mono": ("span_corruption", "glm"),
+    "pair": ("ptlm_half", "nmt5_tlm", "tpsc", "tpsc_pnat", "tsc", "tsc_pnat", "camlm", "btmlm"),
 }
-RANDOM = ("span_corruption", "prefix_lm", "translation_random", "ptlm_half")
+"""Cases whose targets are spans that the inputs lack."""
 
 
-def bind(name, output_features, special):
-    objective, _, options = OBJECTIVES[name]
-    return functools.partial(
-        objective,
-        sequence_length=LENGTHS,
-        output_features=output_features,
-        special_tokens=special,
-        **options,
-    )
+@pytest.fixture
+def bind(output_features, special, tmp_path):
+    def make(case):
+        return cases.bind(
+            case,
+            lengths=LENGTHS,
+            output_features=output_features,
+            special_tokens=special,
+            folder=tmp_path,
+        )
+
+    return make
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_examples_are_valid_and_follow_the_seed_alone(
-    run, output_features, special, vocabulary, tmp_path, name
-):
-    records = OBJECTIVES[name][1]
-    columns = {field: [record[field] for record in records] for field in records[0]}
-    tokens = tokenize(tf.data.Dataset.from_tensor_slices(columns), output_features)
-    objective = bind(name, output_features, special)
-    examples = run(objective, tokens)
+@pytest.mark.parametrize("case", cases.CASES)
+def test_examples_are_valid_and_follow_the_seed_alone(run, bind, vocabulary, tmp_path, case):
+    records, objective = bind(case)
+    examples = run(objective, records)
     assert len(examples) >= 1
     for example in examples:
-        assert sorted(example) == ["inputs", "targets"]
-        assert example["targets"], "nothing to learn"
-        for feature, ids in example.items():
-            assert len(ids) <= LENGTHS[feature]
-            assert all(0 < i < vocabulary.vocab_size for i in ids)
+        assert set(example) - PER_TARGET == {"inputs", "targets"}
+        weights = example.get("targets_weights", [1] * len(example["targets"]))
+        assert any(weights), "nothing to learn"
+        assert set(weights) <= {0, 1, 2}
+        assert min(example.get("targets_groups", [1])) >= 1
+        for feature in PER_TARGET & set(example):
+            assert len(example[feature]) == len(example["targets"])
+        for feature, limit in LENGTHS.items():
+            assert len(example[feature]) <= limit
+        for feature in ("inputs", "targets", "targets_read"):
+            assert all(0 < i < vocabulary.vocab_size for i in example.get(feature, ()))
 
-    if name in RANDOM:
-        assert run(objective, tokens, seed=1) != examples
+    assert (run(objective, records, seed=1) == examples) == (case in FIXED)
 
     def one_worker(dataset):
         result = objective(dataset)
@@ -84,24 +69,24 @@ def test_examples_are_valid_and_follow_the_seed_alone(
         options.threading.private_threadpool_size = 1
         return result.with_options(options)
 
-    assert run(one_worker, tokens) == examples
+    assert run(one_worker, records) == examples
     # Whoever reads the stream can save its position, run-time checks and tokenizer included.
-    iterator = iter(objective(tokens))
+    iterator = iter(objective(records))
     next(iterator)
     assert tf.train.Checkpoint(iterator=iterator).write(str(tmp_path / "position"))
 
 
-@pytest.mark.parametrize("name", ["span_corruption", "ptlm_half"])
-def test_no_run_of_target_tokens_is_in_the_inputs(
-    run, documents, pairs, output_features, special, name
-):
+@pytest.mark.parametrize(("kind", "case"), [(k, case) for k, v in SPANS.items() for case in v])
+def test_no_run_of_target_tokens_is_in_the_inputs(run, documents, pairs, bind, kind, case):
     """On texts whose tokens are all different, a shared run of 4 tokens would be a leak."""
     texts = np.arange(3, 363).reshape(9, 40)
-    if OBJECTIVES[name][1] is MONO:
+    if kind == "mono":
         dataset = documents(texts)
     else:
         dataset = pairs([(text[:20], text[20:], "hi", "en") for text in texts])
-    for example in run(bind(name, output_features, special), dataset):
+    found = run(bind(case)[1], dataset)
+    assert found
+    for example in found:
         inputs = example["inputs"]
         read = {tuple(inputs[i : i + 4]) for i in range(len(inputs) - 3)}
         targets = example["targets"]

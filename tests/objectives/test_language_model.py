@@ -6,8 +6,8 @@ import seqio
 import tensorflow as tf
 from t5.data import preprocessors as t5_preprocessors
 
+from xlingual.data.feature_converters import EncDecFeatureConverter
 from xlingual.errors import ConfigError
-from xlingual.objectives import language_model
 from xlingual.objectives.language_model import causal_lm, paired_prefix_lm, prefix_lm
 from xlingual.objectives.special_tokens import SpecialTokens
 
@@ -120,53 +120,61 @@ def test_full_lm_of_t5_gives_the_same_chunks(run, documents):
     assert [e["targets"] for e in ours] == theirs
 
 
-def test_paired_rows_hold_two_texts_without_padding(run, documents):
+def paired_rows(run, texts, length, seed=0):
+    """Packed rows of paired texts, as the converter of a model makes them."""
+    converter = EncDecFeatureConverter()
+    lengths = {"inputs": length, "targets": length}
+
+    def rows(dataset):
+        examples = paired_prefix_lm(dataset, lengths, {}, special_tokens=SPECIAL)
+        return converter(examples, lengths)
+
+    return run(rows, texts, seed=seed)
+
+
+def split_by_segment(row, stack, tokens):
+    found = {1: [], 2: []}
+    for token, segment in zip(row[tokens], row[f"{stack}_segment_ids"], strict=True):
+        found[segment].append(token)
+    return found[1], found[2]
+
+
+def test_paired_texts_fill_packed_rows_without_padding(run, documents):
     length = 6
-    examples = model(
-        run,
-        paired_prefix_lm,
-        documents([range(100, 160)] * 3),
-        {"inputs": length, "targets": length},
-    )
-    stream = stream_of([list(range(100, 160))] * 3)
+    # 400 rows: more than one group of the converter.
+    examples = paired_rows(run, documents([range(100, 160)] * 80), length)
+    stream = stream_of([list(range(100, 160))] * 80)
     texts = [stream[i : i + length] for i in range(0, len(stream), length)]
-    assert len(examples) == len(stream) // (2 * length)
-    for i, row in enumerate(examples):
-        for segment in (1, 2):
-            read = [
-                t
-                for t, s in zip(
-                    row["encoder_input_tokens"], row["encoder_segment_ids"], strict=True
-                )
-                if s == segment
-            ]
-            written = [
-                t
-                for t, s in zip(
-                    row["decoder_target_tokens"], row["decoder_segment_ids"], strict=True
-                )
-                if s == segment
-            ]
-            assert read and written
-            assert read + written == texts[2 * i + segment - 1]
+    assert len(examples) == len(stream) // (2 * length) > 256
+    found = []
+    for row in examples:
+        read = split_by_segment(row, "encoder", "encoder_input_tokens")
+        written = split_by_segment(row, "decoder", "decoder_target_tokens")
+        assert all(read) and all(written)
+        found.append((read[0] + written[0], read[1] + written[1]))
         assert row["decoder_loss_weights"] == [1.0] * length
-    assert len({tuple(e["encoder_segment_ids"]) for e in examples}) > 1
+    # The packer may join A of one pair with B of another that was split at the same place.
+    assert sorted(text for row in found for text in row) == sorted(texts[: 2 * len(examples)])
+    assert len({tuple(e["encoder_segment_ids"]) for e in examples}) == length - 1
 
 
-def test_paired_rows_equal_those_of_t5():
+def test_paired_rows_equal_those_of_t5(run, documents):
     """Same two texts, same split: every feature equals T5's packing."""
-    first, second = np.arange(31, 39), np.arange(41, 49)
     texts = tf.data.Dataset.from_tensor_slices(
-        {"targets": np.stack([first, second], dtype=np.int32)}
+        {"targets": np.stack([range(31, 39), range(41, 49)]).astype(np.int32)}
     )
     with seqio.map_seed_manager(0):
         packed = t5_preprocessors.pack_prefix_lm_encoder_decoder(texts, {"inputs": 8, "targets": 8})
-    theirs = next(packed.as_numpy_iterator())
-    split = int(np.sum(theirs["encoder_segment_ids"] == 1))
-    ours = language_model._pack_pair(first[np.newaxis], second[np.newaxis], tf.constant([split]), 8)
-    assert {name: row.tolist() for name, row in theirs.items()} == {
-        name: row[0].numpy().tolist() for name, row in ours.items()
-    }
+    theirs = {name: row.tolist() for name, row in next(packed.as_numpy_iterator()).items()}
+    joined = documents([[*range(31, 39), *range(41, 48)]])
+    theirs["decoder_target_tokens"][-1] = EOS  # ours end the document, theirs goes on to 48
+    for seed in range(100):
+        (row,) = paired_rows(run, joined, 8, seed=seed)
+        if row["encoder_segment_ids"] == theirs["encoder_segment_ids"]:
+            del row["decoder_task_ids"]
+            assert row == theirs
+            return
+    pytest.fail("no seed drew the split of T5")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ def test_merging_gives_both_sides_back(run, pairs, output_features, special, voc
         for source, target in (("French", "English"), ("English", "French"))
     }
     expected = []
-    for src, tgt, _, _ in records:
+    # One token has no noise unless all of it is hidden: nothing to learn from the second pair.
+    for src, tgt, _, _ in records if rho == 1.0 else records[:1]:
         expected.append([*prompt["English"], *src, EOS, *tgt])
         expected.append([*prompt["French"], *tgt, EOS, *src])
     assert [merge_spans(e["inputs"], e["targets"], special).tolist() for e in examples] == expected

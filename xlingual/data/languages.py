@@ -5,10 +5,9 @@ lower-case names that files use (`python`, `cpp`). The table covers the 101 lang
 (Xue et al., 2021, NAACL), its six romanised variants, and the languages of FLORES-200 and Tatoeba.
 """
 
-import difflib
 from collections.abc import Iterable
 
-from xlingual.errors import ConfigError
+from xlingual.errors import ConfigError, nearest
 
 _MT5 = """
     af am ar az be bg bn ca ceb co cs cy da de el en eo es et eu fa fi fil fr fy ga gd gl gu ha haw
@@ -115,9 +114,11 @@ def language_name(code: str) -> str:
         return PROGRAMMING_LANGUAGES[code]
     if code in NATURAL_LANGUAGES:
         return NATURAL_LANGUAGES[code]
-    near = difflib.get_close_matches(code, [*NATURAL_LANGUAGES, *PROGRAMMING_LANGUAGES], n=3)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise ConfigError(f"language {code!r} is unknown; expected a BCP-47 code such as 'de'{hint}")
+    known = [*NATURAL_LANGUAGES, *PROGRAMMING_LANGUAGES]
+    raise ConfigError(
+        f"language {code!r} is unknown; expected a BCP-47 code such as 'de'; "
+        f"{nearest(code, known, 3)}"
+    )
 
 
 def language_names(codes: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import collections
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import seqio
@@ -26,6 +26,8 @@ from xlingual.errors import ConfigError
 
 _Function = Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]
 FEATURES = ("inputs", "targets", "targets_weights")
+OPTIONAL_FEATURES = ("targets_groups", "targets_read")
+"""Features that are carried along only where a task emits them; see `feature_converters`."""
 _NOT_TRACEABLE = (AttributeError, NotImplementedError, TypeError)
 """What `tensor.numpy()`, `int(tensor)` and `if tensor:` raise on a tensor without a value."""
 
@@ -51,8 +53,8 @@ class LeafStream:
     def examples(self, records: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the examples that the task makes of `records`.
 
-        Each is `inputs`, `targets` and `targets_weights` ([length] int32, not padded) and
-        `task_id` ([] int32).
+        Each is `inputs`, `targets` and `targets_weights` ([length] int32, not padded), `task_id`
+        ([] int32) and those of `OPTIONAL_FEATURES` that the preprocessors emit.
 
         Raises:
           ConfigError: if a preprocessor fails, or gives no `targets`, or not integers of rank 1.
@@ -87,6 +89,24 @@ def make_leaves(
         )
         for index, task in enumerate(tasks)
     )
+
+
+def same_features(streams: Mapping[str, tf.data.Dataset]) -> dict[str, tf.data.Dataset]:
+    """Returns streams whose examples all have the optional features that any of them has.
+
+    Where a task does not emit one, it gets the neutral value: one group, and targets that are read
+    as they are. Streams without optional features are returned as they came.
+
+    Args:
+      streams: task name -> its examples.
+    """
+    wanted = optional_features(streams.values())
+    return {name: _with_features(stream, wanted) for name, stream in streams.items()}
+
+
+def optional_features(streams: Iterable[tf.data.Dataset]) -> frozenset[str]:
+    """Returns the optional features that at least one of the streams has."""
+    return frozenset().union(*(stream.element_spec for stream in streams)) & {*OPTIONAL_FEATURES}
 
 
 def iterate_together(streams: Mapping[str, tf.data.Dataset]) -> Iterator[Any]:
@@ -162,14 +182,34 @@ def _preprocess(
         targets = tf.cast(example["targets"], tf.int32)
         inputs = tf.cast(example.get("inputs", targets[:0]), tf.int32)
         weights = tf.cast(example.get("targets_weights", tf.ones_like(targets)), tf.int32)
+        optional = {
+            name: tf.ensure_shape(tf.cast(example[name], tf.int32), [None])
+            for name in OPTIONAL_FEATURES
+            if name in example
+        }
         return {
             "inputs": tf.ensure_shape(inputs, [None]),
             "targets": tf.ensure_shape(targets, [None]),
             "targets_weights": tf.ensure_shape(weights, [None]),
             "task_id": task_id,
+            **optional,
         }
 
     return dataset.map(attach, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _with_features(stream: tf.data.Dataset, wanted: frozenset[str]) -> tf.data.Dataset:
+    missing = wanted - set(stream.element_spec)
+    if not missing:
+        return stream
+
+    def fill(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        targets = example["targets"]
+        neutral = {"targets_groups": tf.ones_like(targets), "targets_read": targets}
+        return {**example, **{name: neutral[name] for name in missing}}
+
+    plain = tf.autograph.experimental.do_not_convert(fill)
+    return stream.map(plain, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _same_preprocessing(task: seqio.Task, other: seqio.Task) -> bool:
@@ -181,7 +221,7 @@ def _same_preprocessing(task: seqio.Task, other: seqio.Task) -> bool:
 def _check_features(spec: Mapping[str, tf.TensorSpec]) -> None:
     if "targets" not in spec:
         raise ConfigError(f"it yields the features {sorted(spec)}, expected 'targets' among them")
-    for feature in FEATURES:
+    for feature in (*FEATURES, *OPTIONAL_FEATURES):
         found = spec.get(feature)
         if found is not None and not (found.shape.rank in (1, None) and found.dtype.is_integer):
             raise ConfigError(

@@ -21,6 +21,7 @@ import sentencepiece
 import seqio
 from sentencepiece import sentencepiece_model_pb2
 
+from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.errors import ConfigError
 from xlingual.objectives.code_whitespace import WHITESPACE_PIECES
 from xlingual.objectives.special_tokens import SpecialTokens
@@ -120,7 +121,7 @@ def load_vocabulary(
     return vocabulary
 
 
-def special_tokens(vocabulary: seqio.SentencePieceVocabulary) -> SpecialTokens:
+def special_tokens(vocabulary: seqio.SentencePieceVocabulary | ByteVocabulary) -> SpecialTokens:
     """Returns the special ids found in a vocabulary.
 
     Every user-defined piece that is not a sentinel counts as a control token.
@@ -128,6 +129,8 @@ def special_tokens(vocabulary: seqio.SentencePieceVocabulary) -> SpecialTokens:
     Raises:
       ConfigError: pad, EOS and UNK are not 0, 1 and 2, or the sentinels do not count down.
     """
+    if isinstance(vocabulary, ByteVocabulary):
+        return vocabulary.special_tokens
     proto = _ModelProto.FromString(vocabulary.sp_model)
     pieces = proto.pieces
     tokenizer = vocabulary.tokenizer

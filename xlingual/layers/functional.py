@@ -59,6 +59,19 @@ def prefix_mask(in_prefix: Array) -> Array:
     return flags[:, None, :, None] & flags[:, None, None, :]
 
 
+def group_mask(group_ids: Array) -> Array:
+    """Returns where the key is of the query's group, or of group 0, which everything may see.
+
+    Args:
+      group_ids: [batch, length] int32, >= 0.
+
+    Returns:
+      [batch, 1, length, length] bool, True = may attend.
+    """
+    query, key = group_ids[:, None, :, None], group_ids[:, None, None, :]
+    return (query == key) | (key == 0)
+
+
 def relative_position_bucket(
     relative_position: np.ndarray | Array,
     *,

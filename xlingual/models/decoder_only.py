@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.layers.embedding import TokenEmbedder
-from xlingual.layers.functional import causal_mask, prefix_mask, segment_mask
+from xlingual.layers.functional import causal_mask, group_mask, prefix_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
 from xlingual.models.blocks import BlockContext
 from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
@@ -59,7 +59,8 @@ class DecoderOnly:
         Args:
           params: unboxed parameters.
           batch: `requires_features`, each [batch, length] int32; segment ids are 0 on padding,
-            `decoder_causal_attention` is 1 on the bidirectional prefix of each example.
+            `decoder_causal_attention` is 1 on the bidirectional prefix of each example. Where
+            `decoder_group_ids` is there too, tokens see their own group and group 0 (the inputs).
           dropout_key: PRNG key of this step's dropout; None turns dropout off.
 
         Returns:
@@ -133,7 +134,9 @@ class DecoderOnlyNetwork(nn.Module):
     def __call__(self, batch: Batch) -> ModelOutputs:
         """Returns the outputs of one teacher-forced pass over `requires_features`."""
         segment_ids = batch["decoder_segment_ids"]
-        context = self._context(segment_ids, batch.get("decoder_causal_attention"))
+        context = self._context(
+            segment_ids, batch.get("decoder_causal_attention"), batch.get("decoder_group_ids")
+        )
         hidden = self.decoder(self.token_embedder(batch["decoder_input_tokens"]), context)
         return ModelOutputs(logits=self._logits(hidden), hidden={"decoder": hidden})
 
@@ -156,11 +159,15 @@ class DecoderOnlyNetwork(nn.Module):
         hidden, entries = self.decoder.decode(embedded, step_context(cache), cache.layers)
         return self._logits(hidden)[:, 0], append(cache, entries)
 
-    def _context(self, segment_ids: Array, in_prefix: Array | None) -> BlockContext:
+    def _context(
+        self, segment_ids: Array, in_prefix: Array | None, group_ids: Array | None = None
+    ) -> BlockContext:
         """Returns the mask of a row: causal, or both ways where `in_prefix` is 1 if switched on."""
         allowed = causal_mask(segment_ids.shape[1])
         if self.config.prefix_attention and in_prefix is not None:
             allowed = allowed | prefix_mask(in_prefix)
+        if group_ids is not None:
+            allowed = allowed & group_mask(group_ids)
         return BlockContext(mask=allowed & segment_mask(segment_ids, segment_ids))
 
     def _logits(self, hidden: Array) -> Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from xlingual.errors import ConfigError
 from xlingual.layers.embedding import TokenEmbedder
-from xlingual.layers.functional import causal_mask, segment_mask
+from xlingual.layers.functional import causal_mask, group_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
 from xlingual.models.blocks import BlockCache, BlockContext
 from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
@@ -70,6 +70,8 @@ class EncoderDecoder:
         Args:
           params: unboxed parameters.
           batch: `requires_features`, each [batch, length] int32; segment ids are 0 on padding.
+            Where `decoder_group_ids` is there too, decoder tokens of one group do not see those
+            of another (mT6: Chi et al., 2021, EMNLP); all of them see the whole source.
           dropout_key: PRNG key of this step's dropout; None turns dropout off.
 
         Returns:
@@ -143,6 +145,8 @@ class EncoderDecoderNetwork(nn.Module):
         source, target = batch["encoder_segment_ids"], batch["decoder_segment_ids"]
         encoded = self._encode(batch["encoder_input_tokens"], source)
         mask = segment_mask(target, target) & causal_mask(target.shape[1])
+        if "decoder_group_ids" in batch:
+            mask &= group_mask(batch["decoder_group_ids"])
         context = BlockContext(
             mask=mask,
             encoded=encoded,

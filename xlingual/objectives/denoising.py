@@ -10,19 +10,20 @@ the source, decides what language comes out: what directions never trained depen
     targets: 11 12 13 14 15 $
 """
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import seqio
 import tensorflow as tf
 
 from xlingual.errors import ConfigError
-from xlingual.objectives import rows, translation
+from xlingual.objectives import rows, token_noise, translation
+from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
 STRONG_NOISE = {"shuffle_window": 4.0, "drop_rate": 0.15, "mask_rate": 0.35}
 """So noisy that copying does not pay: the text must be understood and said again."""
+BART_NOISE = (token_noise.InfillSpans(rate=0.3, mean_span_length=3.0),)
 _PAIR_FIELDS = ("src", "tgt", "src_lang", "tgt_lang")
 _TEXT_FIELDS = ("targets", "lang")
 
@@ -36,6 +37,7 @@ def dot_denoise(
     shuffle_window: float = 3.0,
     drop_rate: float = 0.1,
     mask_rate: float = 0.1,
+    noise: Sequence[token_noise.NoiseStep] | None = None,
     **options: Any,
 ) -> tf.data.Dataset:
     """Returns examples `{inputs, targets}`: `<2xx>` and noisy text, and the clean text.
@@ -49,6 +51,7 @@ def dot_denoise(
       shuffle_window: as `noisy_pairs`.
       drop_rate: as `noisy_pairs`.
       mask_rate: as `noisy_pairs`.
+      noise: as `noisy_pairs`.
       **options: of `translation`, e.g. another format.
 
     Raises:
@@ -60,6 +63,8 @@ def dot_denoise(
         shuffle_window=shuffle_window,
         drop_rate=drop_rate,
         mask_rate=mask_rate,
+        noise=noise,
+        vocabulary=output_features["targets"].vocabulary,
     )
     return translation.translation(
         pairs,
@@ -79,12 +84,14 @@ def noisy_pairs(
     shuffle_window: float = 3.0,
     drop_rate: float = 0.1,
     mask_rate: float = 0.1,
+    noise: Sequence[token_noise.NoiseStep] | None = None,
+    vocabulary: seqio.Vocabulary | None = None,
 ) -> tf.data.Dataset:
     """Returns pairs of a noisy and a clean text in one language, for any pair objective to format.
 
     The noise in its order: tokens are sorted by position + U(0, window), each is dropped with
     `drop_rate`, each that is left becomes `<mask>` with `mask_rate`. A text never loses all its
-    tokens.
+    tokens. Or any other `noise`.
 
     Args:
       dataset: tokenised texts `{targets [length] int32, lang}`, or pairs `{src, tgt, src_lang,
@@ -93,6 +100,8 @@ def noisy_pairs(
       shuffle_window: tokens, at least 1 (which keeps the order).
       drop_rate: in [0, 1).
       mask_rate: in [0, 1).
+      noise: steps that take the place of the three above, see `token_noise`.
+      vocabulary: tells which pieces begin words, for `InfillSpans`.
 
     Returns:
       Records `{src, tgt [length] int32, src_lang, tgt_lang}`; both languages are the text's.
@@ -100,7 +109,12 @@ def noisy_pairs(
     Raises:
       ConfigError: a setting is out of range, or fields or `<mask>` are missing.
     """
-    _check_settings(shuffle_window, drop_rate, mask_rate)
+    if noise is None:
+        noise = (
+            token_noise.LocalShuffle(window=shuffle_window),
+            token_noise.DropTokens(rate=drop_rate),
+            token_noise.MaskTokens(rate=mask_rate),
+        )
     found = set(dataset.element_spec)
     is_pair = found >= set(_PAIR_FIELDS)
     if not is_pair and not found >= set(_TEXT_FIELDS):
@@ -108,89 +122,99 @@ def noisy_pairs(
             f"records have the fields {sorted(found)}; denoising expects "
             f"{', '.join(_PAIR_FIELDS)} or {', '.join(_TEXT_FIELDS)}"
         )
-    mask_id = special_tokens.control_id("<mask>")
-    add_noise = _noise(shuffle_window, drop_rate, mask_rate, mask_id)
+    add_noise = token_noise.noise_function(noise, special_tokens, vocabulary=vocabulary)
 
     def make(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        tokens = _both(batch["src"], batch["tgt"]) if is_pair else batch["targets"]
-        lang = _both(batch["src_lang"], batch["tgt_lang"]) if is_pair else batch["lang"]
+        tokens = rows.interleave(batch["src"], batch["tgt"]) if is_pair else batch["targets"]
+        lang = rows.interleave(batch["src_lang"], batch["tgt_lang"]) if is_pair else batch["lang"]
         tokens = rows.without_sentinels(tokens, special_tokens)
         noisy = add_noise(tokens, seeds)
         return {"src": noisy, "tgt": tokens, "src_lang": lang, "tgt_lang": lang}
 
-    return rows.map_batches(dataset, make, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=3)
+    return rows.map_batches(
+        dataset, make, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=max(len(noise), 1)
+    )
 
 
-def local_shuffle(tokens: tf.RaggedTensor, window: float, *, seed: tf.Tensor) -> tf.RaggedTensor:
-    """Returns each row sorted by position + U(0, window): no token moves `ceil(window)` places.
+def bit(
+    dataset: tf.data.Dataset,
+    sequence_length: Mapping[str, int] | None,
+    output_features: Mapping[str, seqio.Feature],
+    *,
+    special_tokens: SpecialTokens,
+    **options: Any,
+) -> tf.data.Dataset:
+    """Returns translation examples of both directions of each pair: the early stage of BiT.
 
-    Args:
-      tokens: [batch, (length)] int32.
-      window: tokens, at least 1.
-      seed: [2] int32.
-    """
-    draws = tf.random.stateless_uniform([tf.size(tokens.values)], seed, dtype=tf.float64)
-    # Rows lie `window` apart, so that sorting all of them together leaves each its own.
-    places = tf.range(tf.size(tokens.values, tf.int64)) + rows.row_ids(tokens) * int(window + 1)
-    order = tf.argsort(tf.cast(places, tf.float64) + draws * window, stable=True)
-    return tokens.with_values(tf.gather(tokens.values, order))
-
-
-def drop_tokens(tokens: tf.RaggedTensor, rate: float, *, seed: tf.Tensor) -> tf.RaggedTensor:
-    """Returns rows without some tokens, each gone with `rate`; one at random if all would be.
+    It is `translation(direction="both")` under the name that its papers give to the stage.
 
     Args:
-      tokens: [batch, (length)] int32.
-      rate: in [0, 1).
-      seed: [2] int32.
+      dataset: as `translation`.
+      sequence_length: as `translation`.
+      output_features: as `translation`.
+      special_tokens: as `translation`.
+      **options: of `translation`, except the direction.
+
+    Raises:
+      ConfigError: as `translation`.
     """
-    draws = tf.random.stateless_uniform([tf.size(tokens.values)], seed, dtype=tf.float64)
-    ids = rows.row_ids(tokens)
-    highest = tf.math.unsorted_segment_max(draws, ids, tokens.nrows())
-    keep = (draws >= rate) | (draws == tf.gather(highest, ids))
-    return rows.keep_values(tokens, tokens.values, keep)
+    return translation.translation(
+        dataset,
+        sequence_length,
+        output_features,
+        special_tokens=special_tokens,
+        direction="both",
+        **options,
+    )
 
 
-def mask_tokens(
-    tokens: tf.RaggedTensor, rate: float, mask_id: int, *, seed: tf.Tensor
-) -> tf.RaggedTensor:
-    """Returns rows whose tokens are `mask_id` with `rate`.
+def denoise(
+    dataset: tf.data.Dataset,
+    sequence_length: Mapping[str, int] | None,
+    output_features: Mapping[str, seqio.Feature],
+    *,
+    special_tokens: SpecialTokens,
+    noise: Sequence[token_noise.NoiseStep] = BART_NOISE,
+) -> tf.data.Dataset:
+    """Returns examples `{inputs, targets}`: noisy text without any tag, and the clean text.
+
+    The objective of BART (Lewis et al., 2020, ACL) for one language, with any noise. Documents are
+    cut into segments that fit both lengths with EOS; an example whose noise does not fit is left
+    out.
 
     Args:
-      tokens: [batch, (length)] int32.
-      rate: in [0, 1).
-      mask_id: id of `<mask>`.
-      seed: [2] int32.
+      dataset: examples with `targets` [length] int32, no EOS; other features are dropped.
+      sequence_length: task feature lengths of `inputs` and `targets`, in tokens.
+      output_features: the vocabulary of `targets` tells which pieces begin words.
+      special_tokens: ids of EOS, `<mask>` and sentinels.
+      noise: steps, see `token_noise`; the default is text infilling.
+
+    Raises:
+      ConfigError: a step is out of range, `<mask>` is missing, or lengths are too short.
     """
-    draws = tf.random.stateless_uniform([tf.size(tokens.values)], seed, dtype=tf.float64)
-    return tokens.with_values(tf.where(draws < rate, mask_id, tokens.values))
+    translation.check_lengths(sequence_length, 2, "denoise")
+    inputs_length, targets_length = (
+        rows.feature_length(sequence_length, name) for name in ("inputs", "targets")
+    )
+    segment_length = min(inputs_length, targets_length) - 1
+    add_noise = token_noise.noise_function(
+        noise, special_tokens, vocabulary=output_features["targets"].vocabulary
+    )
+
+    def make(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
+        documents = rows.without_sentinels(batch["targets"], special_tokens)
+        segments = rows.cut_each_row(documents, segment_length)
+        noisy = rows.append_id(add_noise(segments, seeds), special_tokens.eos_id)
+        found = {"inputs": noisy, "targets": rows.append_id(segments, special_tokens.eos_id)}
+        return rows.keep_rows(found, noisy.row_lengths() <= inputs_length)
+
+    return rows.map_batches(
+        dataset, make, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=max(len(noise), 1)
+    )
 
 
-def _both(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns a_0, b_0, a_1, b_1 ... of two batches of as many rows."""
-    both = tf.concat([first, second], axis=0)
-    count = tf.shape(both, out_type=tf.int64)[0] // 2
-    order = tf.reshape(tf.stack([tf.range(count), tf.range(count) + count], axis=1), [-1])
-    return tf.gather(both, order)
-
-
-@functools.cache
-def _noise(
-    shuffle_window: float, drop_rate: float, mask_rate: float, mask_id: int
-) -> Callable[..., tf.RaggedTensor]:
-    """Returns the graph of one setting, which all tasks with that setting share."""
-
-    def add_noise(tokens: tf.RaggedTensor, seeds: tf.Tensor) -> tf.RaggedTensor:
-        noisy = local_shuffle(tokens, shuffle_window, seed=seeds[0])
-        noisy = drop_tokens(noisy, drop_rate, seed=seeds[1])
-        return mask_tokens(noisy, mask_rate, mask_id, seed=seeds[2])
-
-    return tf.function(add_noise, autograph=False)
-
-
-def _check_settings(shuffle_window: float, drop_rate: float, mask_rate: float) -> None:
-    if not shuffle_window >= 1.0:
-        raise ConfigError(f"shuffle_window is {shuffle_window}; expected at least 1 token")
-    for name, rate in (("drop_rate", drop_rate), ("mask_rate", mask_rate)):
-        if not 0.0 <= rate < 1.0:
-            raise ConfigError(f"{name} is {rate}; expected a number in [0, 1)")
+OBJECTIVES = (
+    Objective(name="bit", preprocess=bit, records=("pair",)),
+    Objective(name="denoise", preprocess=denoise, records=("mono",)),
+    Objective(name="dot_denoise", preprocess=dot_denoise, records=("mono", "pair")),
+)

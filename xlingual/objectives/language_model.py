@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from xlingual.errors import ConfigError
 from xlingual.objectives import noise, rows
+from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
 FORMS = ("concat", "packed")
@@ -46,18 +47,14 @@ def prefix_lm(
       ConfigError: noise_density out of range, or lengths too short.
     """
     del output_features
-    if not 0.0 < noise_density <= 0.5:
-        raise ConfigError(f"noise_density is {noise_density}; expected a number in (0, 0.5]")
+    check_density(noise_density)
     segment_length = rows.feature_length(sequence_length, "inputs") - 1
     if segment_length < 2:
         raise ConfigError(
             f"task_feature_lengths['inputs']={segment_length + 1} is too short for prefix_lm; "
             "expected at least 3"
         )
-    with tf.init_scope():  # a value is needed even while a pipeline is traced
-        lengths = tf.range(1, segment_length + 1)
-        longest = lengths - noise.shortest_prefix(lengths, noise_density) + 1
-        needed = int(tf.reduce_max(longest))
+    needed = longest_continuation(segment_length, noise_density)
     targets_length = rows.feature_length(sequence_length, "targets")
     if targets_length < needed:
         raise ConfigError(
@@ -75,6 +72,42 @@ def prefix_lm(
         batch_size=rows.DOCUMENTS_PER_BATCH,
         num_seeds=1,
     )
+
+
+def split_rows(
+    segments: tf.RaggedTensor,
+    noise_density: float | tf.Tensor,
+    *,
+    special_tokens: SpecialTokens,
+    seed: tf.Tensor,
+) -> rows.Features:
+    """Returns `inputs` and `targets` of segments split at random places, EOS on both.
+
+    Args:
+      segments: [batch, (length)] int32, no EOS, no empty row.
+      noise_density: mean share of the continuation, in (0, 0.5]; one number, or [batch] float64.
+      special_tokens: id of EOS.
+      seed: [2] int32.
+    """
+    lengths = tf.cast(segments.row_lengths(), tf.int32)
+    prefix = noise.random_prefix_lengths(lengths, noise_density, seed=seed)
+    eos = special_tokens.eos_id
+    parts = _split_at(segments, prefix)
+    return {name: rows.append_id(part, eos) for name, part in parts.items()}
+
+
+def check_density(noise_density: float) -> None:
+    """Raises ConfigError unless 0 < `noise_density` <= 0.5."""
+    if not 0.0 < noise_density <= 0.5:
+        raise ConfigError(f"noise_density is {noise_density}; expected a number in (0, 0.5]")
+
+
+def longest_continuation(segment_length: int, noise_density: float) -> int:
+    """Returns the longest targets of segments of at most `segment_length` tokens, EOS included."""
+    with tf.init_scope():  # a value is needed even while a pipeline is traced
+        lengths = tf.range(1, segment_length + 1)
+        longest = lengths - noise.shortest_prefix(lengths, noise_density) + 1
+        return int(tf.reduce_max(longest))
 
 
 def causal_lm(
@@ -130,23 +163,24 @@ def paired_prefix_lm(
     *,
     special_tokens: SpecialTokens,
 ) -> tf.data.Dataset:
-    """Returns prefix LM rows without padding, as model features: two texts share each row.
+    """Returns prefix LM examples that fill packed rows without padding, two texts a row.
 
-    Documents, each with EOS, are joined and cut into texts of P tokens. Two texts A and B are split
-    at s and P - s, so that encoder and decoder rows both hold exactly P tokens (P = 6, s = 2):
+    Documents, each with EOS, are joined and cut into texts of P tokens; of each batch of documents
+    an odd text and a shorter rest are left out. Two texts A and B are split at s and P - s, so that
+    the packing converter finds room for both in rows of exactly P tokens (P = 6, s = 2):
 
         inputs:  A1 A2 B1 B2 B3 B4      targets:       A3 A4 A5 A6 B5 B6
         segment: 1  1  2  2  2  2       segment:       1  1  1  1  2  2
                                         decoder input: 0  A3 A4 A5 0  B5
+
+    No EOS is added to the parts. Rows are full as long as a task is alone; in a mixture the packer
+    may also fill them with examples of other tasks.
 
     Args:
       dataset: examples with `targets` [length] int32, no EOS; other features are dropped.
       sequence_length: task feature lengths of `inputs` and `targets`, equal and even.
       output_features: unused; SeqIO passes it.
       special_tokens: ids of EOS and sentinels.
-
-    Returns:
-      Encoder-decoder model features, each [P] int32, weights float32; no feature converter needed.
 
     Raises:
       ConfigError: lengths that differ, are odd or below 4.
@@ -159,18 +193,15 @@ def paired_prefix_lm(
             f"task_feature_lengths have inputs={length} and targets={targets_length}; "
             "paired_prefix_lm expects one even length of at least 4"
         )
-
-    def pack(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        documents = rows.without_sentinels(batch["targets"], special_tokens)
-        tokens = _documents_with_eos(documents, special_tokens).values
-        num_pairs = tf.size(tokens) // (2 * length)
-        texts = tf.reshape(tokens[: num_pairs * 2 * length], [num_pairs, 2, length])
-        split = tf.random.stateless_uniform(
-            [num_pairs], seeds[0], minval=1, maxval=length, dtype=tf.int32
-        )
-        return _pack_pair(texts[:, 0], texts[:, 1], split, length)
-
-    return rows.map_batches(dataset, pack, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=1)
+    split = _pair_splitter(length, special_tokens)
+    return rows.map_batches(
+        dataset,
+        lambda batch, seeds: split(
+            rows.without_sentinels(batch["targets"], special_tokens), seeds[0]
+        ),
+        batch_size=rows.DOCUMENTS_PER_BATCH,
+        num_seeds=1,
+    )
 
 
 @functools.cache
@@ -181,15 +212,7 @@ def _splitter(
 
     def split(documents: tf.RaggedTensor, seed: tf.Tensor) -> rows.Features:
         segments = rows.cut_each_row(documents, segment_length)
-        lengths = tf.cast(segments.row_lengths(), tf.int32)
-        prefix = noise.random_prefix_lengths(lengths, noise_density, seed=seed)
-        prefix_ends = segments.row_splits[:-1] + tf.cast(prefix, tf.int64)
-        place = tf.range(tf.size(segments.values, tf.int64))
-        read = place < tf.gather(prefix_ends, rows.row_ids(segments))
-        inputs = rows.keep_values(segments, segments.values, read)
-        targets = rows.keep_values(segments, segments.values, ~read)
-        eos = special_tokens.eos_id
-        return {"inputs": rows.append_id(inputs, eos), "targets": rows.append_id(targets, eos)}
+        return split_rows(segments, noise_density, special_tokens=special_tokens, seed=seed)
 
     return tf.function(split, autograph=False)
 
@@ -211,11 +234,36 @@ def _cutter(
             targets = rows.rows_from_starts(tokens, chunk_starts | after_eos)
         else:
             targets = rows.cut_rows(tokens, length)
-        empty = tf.zeros([targets.nrows() + 1], tf.int64)
-        inputs = tf.RaggedTensor.from_row_splits(tf.zeros([0], tf.int32), empty, validate=False)
-        return {"inputs": inputs, "targets": targets}
+        return {"inputs": rows.empty_rows(targets.nrows()), "targets": targets}
 
     return tf.function(cut, autograph=False)
+
+
+@functools.cache
+def _pair_splitter(length: int, special_tokens: SpecialTokens) -> Callable[..., rows.Features]:
+    """Returns the graph of one setting of `paired_prefix_lm`, which all its tasks share."""
+
+    def split(documents: tf.RaggedTensor, seed: tf.Tensor) -> rows.Features:
+        tokens = _documents_with_eos(documents, special_tokens).values
+        num_pairs = tf.size(tokens) // (2 * length)
+        first = tf.random.stateless_uniform(
+            num_pairs[tf.newaxis], seed, minval=1, maxval=length, dtype=tf.int32
+        )
+        prefixes = tf.reshape(tf.stack([first, length - first], axis=1), [-1])
+        texts = rows.cut_rows(tokens[: num_pairs * 2 * length], length)
+        return _split_at(texts, prefixes)
+
+    return tf.function(split, autograph=False)
+
+
+def _split_at(texts: tf.RaggedTensor, prefixes: tf.Tensor) -> rows.Features:
+    """Returns the first `prefixes` [batch] int32 tokens of each text and the others."""
+    ends = tf.cast(tf.gather(prefixes, rows.row_ids(texts)), tf.int64)
+    read = rows.positions(texts) < ends
+    return {
+        "inputs": rows.keep_values(texts, texts.values, read),
+        "targets": rows.keep_values(texts, texts.values, ~read),
+    }
 
 
 def _documents_with_eos(
@@ -225,32 +273,8 @@ def _documents_with_eos(
     return rows.append_id(full["targets"], special_tokens.eos_id)
 
 
-def _pack_pair(first: tf.Tensor, second: tf.Tensor, split: tf.Tensor, length: int) -> rows.Features:
-    """Packs texts [batch, length] pairwise; `split` [batch] is the prefix length of `first`."""
-    both = tf.concat([first, second], axis=1)
-    place = tf.range(length)
-    split = split[:, tf.newaxis]
-
-    def features(boundary: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        in_second = place >= boundary
-        positions = tf.where(in_second, place - boundary, place)
-        return tf.cast(in_second, tf.int32) + 1, positions
-
-    encoder_segments, encoder_positions = features(split)
-    decoder_segments, decoder_positions = features(length - split)
-    in_second = encoder_segments - 1
-    inputs = tf.gather(both, in_second * length + encoder_positions, batch_dims=1)
-    # The decoder continues `first` at `split` and `second` at `length - split`.
-    starts = tf.where(decoder_segments == 1, split, 2 * length - split)
-    targets = tf.gather(both, starts + decoder_positions, batch_dims=1)
-    shifted = tf.pad(targets[:, :-1], [[0, 0], [1, 0]])
-    return {
-        "encoder_input_tokens": inputs,
-        "encoder_segment_ids": encoder_segments,
-        "encoder_positions": encoder_positions,
-        "decoder_input_tokens": tf.where(decoder_positions == 0, 0, shifted),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": tf.ones_like(targets, tf.float32),
-        "decoder_segment_ids": decoder_segments,
-        "decoder_positions": decoder_positions,
-    }
+OBJECTIVES = (
+    Objective(name="causal_lm", preprocess=causal_lm, records=("mono",)),
+    Objective(name="paired_prefix_lm", preprocess=paired_prefix_lm, records=("mono",)),
+    Objective(name="prefix_lm", preprocess=prefix_lm, records=("mono",)),
+)

@@ -31,7 +31,9 @@ class SpanLengths:
 
 
 def noise_counts(
-    lengths: tf.Tensor | np.ndarray | int, noise_density: float, mean_noise_span_length: float
+    lengths: tf.Tensor | np.ndarray | int,
+    noise_density: float | tf.Tensor,
+    mean_noise_span_length: float | tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the numbers of noise tokens and of noise spans in texts of these lengths.
 
@@ -40,16 +42,17 @@ def noise_counts(
 
     Args:
       lengths: integers of any shape.
-      noise_density: share of noise, in (0, 1).
-      mean_noise_span_length: tokens, at least 1.
+      noise_density: share of noise, in (0, 1); one number, or float64 of the shape of `lengths`.
+      mean_noise_span_length: tokens, at least 1; likewise.
 
     Returns:
       (num_noise, num_spans), both int32 of the shape of `lengths`.
     """
     total = tf.cast(tf.maximum(lengths, 2), tf.float64)
-    density = tf.constant(noise_density, tf.float64)
+    density = tf.convert_to_tensor(noise_density, tf.float64)
     num_noise = tf.clip_by_value(tf.round(total * density), 1.0, total - 1.0)
-    num_spans = tf.round(num_noise / tf.constant(mean_noise_span_length, tf.float64))
+    mean = tf.convert_to_tensor(mean_noise_span_length, tf.float64)
+    num_spans = tf.round(num_noise / mean)
     most = tf.minimum(num_noise, total - num_noise)
     num_spans = tf.minimum(tf.maximum(num_spans, 1.0), most)
     return tf.cast(num_noise, tf.int32), tf.cast(num_spans, tf.int32)
@@ -77,7 +80,7 @@ def span_lengths(
             f"inputs length {inputs_length} is too short for span corruption; expected at least 3"
         )
     lengths = np.arange(inputs_length - 1, int(inputs_length / (1.0 - noise_density)) + 3)
-    num_noise, num_spans = _counts_now(lengths, noise_density, mean_noise_span_length)
+    num_noise, num_spans = noise_counts_now(lengths, noise_density, mean_noise_span_length)
     too_long = lengths - num_noise + num_spans + 1 > inputs_length
     best = max(int(np.argmax(too_long)) - 1, 0)
     tokens = int(lengths[best])
@@ -85,16 +88,22 @@ def span_lengths(
     if noise_density == 0.5 and targets > inputs_length:
         # T5's rule: at density one half the targets may not be longer than the inputs.
         tokens, targets = tokens - 1, targets - 1
-    counts = _counts_now(np.asarray(tokens), noise_density, mean_noise_span_length)
+    counts = noise_counts_now(np.asarray(tokens), noise_density, mean_noise_span_length)
     return SpanLengths(
         tokens=tokens, targets=targets, num_noise=int(counts[0]), num_spans=int(counts[1])
     )
 
 
-def _counts_now(
+def noise_counts_now(
     lengths: np.ndarray, noise_density: float, mean_noise_span_length: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `noise_counts` as numbers, also while a graph is being built."""
+    """Returns `noise_counts` as numbers, also while a graph is being built.
+
+    Args:
+      lengths: integers of any shape.
+      noise_density: share of noise, in (0, 1).
+      mean_noise_span_length: tokens, at least 1.
+    """
     with tf.init_scope():
         counts = noise_counts(tf.constant(lengths), noise_density, mean_noise_span_length)
         return counts[0].numpy(), counts[1].numpy()
@@ -112,8 +121,8 @@ def check_noise(noise_density: float, mean_noise_span_length: float) -> None:
 
 def random_spans_noise_mask(
     lengths: tf.Tensor,
-    noise_density: float,
-    mean_noise_span_length: float,
+    noise_density: float | tf.Tensor,
+    mean_noise_span_length: float | tf.Tensor,
     *,
     seeds: tf.Tensor,
     random_roll: bool = False,
@@ -127,8 +136,8 @@ def random_spans_noise_mask(
 
     Args:
       lengths: [batch] int32.
-      noise_density: share of noise, in (0, 1).
-      mean_noise_span_length: tokens, at least 1.
+      noise_density: share of noise, in (0, 1); one number, or [batch] float64.
+      mean_noise_span_length: tokens, at least 1; one number, or [batch] float64.
       seeds: [2, 2] int32: one for the compositions, one for the roll.
       random_roll: rotate each mask by a uniform offset, so that it may begin with noise.
       num_kept_after: further places after each text that are never noise (1 for its EOS).
@@ -137,6 +146,35 @@ def random_spans_noise_mask(
       [sum(lengths + num_kept_after)] bool, True = noise.
     """
     num_noise, num_spans = noise_counts(lengths, noise_density, mean_noise_span_length)
+    return counted_spans_noise_mask(
+        lengths,
+        num_noise,
+        num_spans,
+        seeds=seeds,
+        random_roll=random_roll,
+        num_kept_after=num_kept_after,
+    )
+
+
+def counted_spans_noise_mask(
+    lengths: tf.Tensor,
+    num_noise: tf.Tensor,
+    num_spans: tf.Tensor,
+    *,
+    seeds: tf.Tensor,
+    random_roll: bool = False,
+    num_kept_after: int = 0,
+) -> tf.Tensor:
+    """Returns noise masks as `random_spans_noise_mask`, from counts of each text.
+
+    Args:
+      lengths: [batch] int32; one below 2 counts as 2.
+      num_noise: [batch] int32, noise tokens, in [1, lengths - 1].
+      num_spans: [batch] int32, in [1, min(num_noise, lengths - num_noise)].
+      seeds: as `random_spans_noise_mask`.
+      random_roll: as `random_spans_noise_mask`.
+      num_kept_after: as `random_spans_noise_mask`.
+    """
     num_kept = tf.maximum(lengths, 2) - num_noise
     bounds = _random_bounds(
         tf.concat([num_noise, num_kept], axis=0), tf.concat([num_spans, num_spans], 0), seeds[0]
@@ -155,14 +193,17 @@ def random_spans_noise_mask(
     return tf.cumsum(counts)[:-1] % 2 == 1
 
 
-def shortest_prefix(lengths: tf.Tensor | np.ndarray | int, noise_density: float) -> tf.Tensor:
+def shortest_prefix(
+    lengths: tf.Tensor | np.ndarray | int, noise_density: float | tf.Tensor
+) -> tf.Tensor:
     """Returns the smallest prefix that a prefix language model reads of texts of these lengths.
 
     `min(n - 1, max(1, round((1 - 2 * density) * (n - 1))))` in float64, rounding half to even.
 
     Args:
       lengths: integers of any shape, at least 1.
-      noise_density: mean share of the continuation, in (0, 0.5].
+      noise_density: mean share of the continuation, in (0, 0.5]; one number, or float64 of the
+        shape of `lengths`.
     """
     most = tf.cast(lengths, tf.float64) - 1.0
     least = tf.maximum(tf.round((1.0 - 2.0 * noise_density) * most), 1.0)
@@ -170,13 +211,13 @@ def shortest_prefix(lengths: tf.Tensor | np.ndarray | int, noise_density: float)
 
 
 def random_prefix_lengths(
-    lengths: tf.Tensor, noise_density: float, *, seed: tf.Tensor
+    lengths: tf.Tensor, noise_density: float | tf.Tensor, *, seed: tf.Tensor
 ) -> tf.Tensor:
     """Returns where to split each text: uniform from `shortest_prefix` to `lengths - 1`.
 
     Args:
       lengths: [batch] int32, at least 1.
-      noise_density: mean share of the continuation, in (0, 0.5].
+      noise_density: mean share of the continuation, in (0, 0.5]; one number, or [batch] float64.
       seed: [2] int32.
 
     Returns:

@@ -7,17 +7,30 @@ the hidden side of PTLM (ERNIE-Code: Chai et al., 2023, Findings of ACL). Layout
 
     inputs:  11 S0 14 $ 21 22 23 S1 $
     targets: S0 12 13 S1 24 25 $
+
+The objectives differ in the noise of either side and in what else is written:
+
+| objective | layout | noise of x | noise of y | targets |
+|---|---|---|---|---|
+| translation, ptlm | seq2seq | 0 | 1 | y |
+| denoised_nmt | seq2seq | .15 | 1 | y |
+| denoised_nmt_lm | seq2seq | .15 | 1 | y, then x |
+| nmt5_tlm, tpsc | concat | .15 | .15 | spans of both |
+| tsc, ptlm with rho < 1 | concat | 0 | .5, rho | spans of y |
+| camlm | concat | 0 | .15, the rest blank | spans of y |
+| btmlm | concat | .15 | 0 | spans of x |
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from xlingual.errors import ConfigError
 from xlingual.objectives import noise, rows
-from xlingual.objectives.span_corruption import list_runs, replace_runs
+from xlingual.objectives.span_corruption import check_spans, list_runs, replace_runs
 from xlingual.objectives.special_tokens import SpecialTokens
 
 DIRECTIONS = ("both", "fwd", "random")
@@ -26,6 +39,10 @@ RATIO_EXEMPT_TOKENS = 6
 
 Prefix = Callable[[tf.Tensor, tf.Tensor], tf.RaggedTensor]
 """(source languages, target languages), [batch] string -> rows that begin the inputs."""
+SourceEnd = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""(source languages, target languages), [batch] string -> [batch] int32, ids that end x."""
+Finish = Callable[[rows.Features], rows.Features]
+"""`{inputs, targets}` -> all features of the examples."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +59,9 @@ class Corruption:
       mean_noise_span_length: tokens, at least 1; of both sides.
       layout: `concat` or `seq2seq`.
       x_end: id that ends x; None for EOS.
+      then_x: `seq2seq` only: behind the EOS of y the targets have the whole x.
+      random_order: `concat` only: y comes first in half of the examples.
+      y_kept_as: `concat` only: id in the place of each token of y that is not noise.
 
     Raises:
       ConfigError: a setting is out of range.
@@ -52,6 +72,9 @@ class Corruption:
     mean_noise_span_length: float = 3.0
     layout: str = "seq2seq"
     x_end: int | None = None
+    then_x: bool = False
+    random_order: bool = False
+    y_kept_as: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("layout", self.layout, LAYOUTS)
@@ -67,6 +90,7 @@ def pair_corruption(
     *,
     special_tokens: SpecialTokens,
     seeds: tf.Tensor,
+    x_ends: tf.Tensor | None = None,
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Returns (inputs, targets) of pairs, EOS on both.
 
@@ -77,72 +101,133 @@ def pair_corruption(
       y: [batch, (length)] int32, no EOS.
       corruption: what is hidden, and where it goes.
       special_tokens: ids of EOS and sentinels.
-      seeds: [4, 2] int32, two for each side.
+      seeds: [5, 2] int32, two for each side and one for their order.
+      x_ends: [batch] int32, ids that end x; None for the same id everywhere.
     """
     eos = special_tokens.eos_id
     x_mask = _side_mask(x, corruption.x_density, corruption, seeds[:2])
-    inputs = rows.append_id(x, eos if corruption.x_end is None else corruption.x_end)
+    x_end = eos if corruption.x_end is None else corruption.x_end
+    inputs = rows.append_id(x, x_end if x_ends is None else x_ends)
     if corruption.layout == "seq2seq":
         if corruption.x_density > 0.0:
             inputs = replace_runs(inputs, x_mask, special_tokens)
-        return inputs, rows.append_id(y, eos)
-    y_mask = _side_mask(y, corruption.y_density, corruption, seeds[2:])
+        targets = rows.append_id(y, eos)
+        if corruption.then_x:
+            targets = rows.join_rows(targets, rows.append_id(x, eos))
+        return inputs, targets
+    y_mask = _side_mask(y, corruption.y_density, corruption, seeds[2:4])
     y = rows.append_id(y, eos)
-    tokens = rows.join_rows(inputs, y)
-    mask = rows.join_rows(inputs.with_values(x_mask), y.with_values(y_mask)).values
-    targets = list_runs(tokens, mask, special_tokens)
-    return replace_runs(tokens, mask, special_tokens), rows.append_id(targets, eos)
+    sides, masks = (inputs, y), (inputs.with_values(x_mask), y.with_values(y_mask))
+    if corruption.random_order:
+        turned = tf.random.stateless_uniform([x.nrows()], seeds[4]) < 0.5
+        sides = rows.exchange_rows(*sides, turned)
+        masks = rows.exchange_rows(*masks, turned)
+    tokens, mask = rows.join_rows(*sides), rows.join_rows(*masks).values
+    targets = rows.append_id(list_runs(tokens, mask, special_tokens), eos)
+    if corruption.y_kept_as is not None:
+        shown = tf.where(y_mask | rows.is_last(y), y.values, corruption.y_kept_as)
+        tokens = rows.join_rows(inputs, y.with_values(shown))
+    return replace_runs(tokens, mask, special_tokens), targets
 
 
 def map_pairs(
     dataset: tf.data.Dataset,
     sequence_length: Mapping[str, int] | None,
-    prefix: Prefix,
+    prefix: Prefix | None,
     corruption: Corruption,
     *,
     special_tokens: SpecialTokens,
     direction: str,
     max_length_ratio: float | None,
+    drop_copies: bool = False,
+    source_end: SourceEnd | None = None,
+    finish: Finish | None = None,
+    limited: tuple[str, ...] = ("inputs", "targets"),
 ) -> tf.data.Dataset:
     """Returns examples of tokenised pairs: `prefix`, then what `corruption` makes of the pair.
 
     A pair is dropped, never cut, if a side is empty, if both sides have at least 6 tokens and one
     is more than `max_length_ratio` times the other, or if an example of a wanted direction does
-    not fit; so both directions stay equally frequent.
+    not fit or hides nothing; so both directions stay equally frequent.
 
     Args:
       dataset: records `{src, tgt, src_lang, tgt_lang}`, tokenised.
       sequence_length: task feature lengths of `inputs` and `targets`, in tokens.
-      prefix: makes the beginnings of inputs from languages.
+      prefix: makes the beginnings of inputs from languages; None for none.
       corruption: what is hidden, and where it goes; the target is its y.
       special_tokens: sentinels, which text must not contain.
       direction: `both` (two examples a pair), `fwd` (src to tgt) or `random` (one of the two).
       max_length_ratio: None keeps all ratios.
+      drop_copies: drop pairs whose sides are equal.
+      source_end: makes the ids that end x from languages; None for those of `corruption`.
+      finish: changes or adds features; one object for all tasks that do the same.
+      limited: features whose length is limited.
 
     Raises:
       ConfigError: unknown direction, a ratio below 1, missing lengths or missing fields.
     """
     check_choice("direction", direction, DIRECTIONS)
-    if max_length_ratio is not None and max_length_ratio < 1:
-        raise ConfigError(f"max_length_ratio is {max_length_ratio}; expected None or at least 1")
-    missing = {"src", "tgt", "src_lang", "tgt_lang"} - set(dataset.element_spec)
-    if missing:
-        raise ConfigError(f"pair records lack the fields {sorted(missing)}")
-    limits = tuple(rows.feature_length(sequence_length, name) for name in ("inputs", "targets"))
-    corrupt = _corruptor(corruption, special_tokens, direction, max_length_ratio, limits)
+    check_ratio(max_length_ratio)
+    check_fields(dataset, ("src", "tgt", "src_lang", "tgt_lang"))
+    limits = tuple((name, rows.feature_length(sequence_length, name)) for name in limited)
+    corrupt = _corruptor(
+        corruption, special_tokens, direction, max_length_ratio, limits, drop_copies, finish
+    )
 
     def make(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
-        source_lang, target_lang = batch["src_lang"], batch["tgt_lang"]
+        langs = (batch["src_lang"], batch["tgt_lang"])
         if direction != "fwd":
-            source_lang, target_lang = (
-                tf.concat([source_lang, target_lang], axis=0),
-                tf.concat([target_lang, source_lang], axis=0),
-            )
+            langs = (tf.concat(langs, axis=0), tf.concat(langs[::-1], axis=0))
         src = rows.without_sentinels(batch["src"], special_tokens)
         tgt = rows.without_sentinels(batch["tgt"], special_tokens)
-        return corrupt(src, tgt, prefix(source_lang, target_lang), seeds)
+        begin = prefix(*langs) if prefix is not None else None
+        ends = source_end(*langs) if source_end is not None else None
+        return corrupt(src, tgt, begin, ends, seeds)
 
-    return rows.map_batches(dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=5)
+    return rows.map_batches(dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=6)
+
+
+def check_ratio(max_length_ratio: float | None) -> None:
+    """Raises ConfigError unless `max_length_ratio` is None or at least 1."""
+    if max_length_ratio is not None and max_length_ratio < 1:
+        raise ConfigError(f"max_length_ratio is {max_length_ratio}; expected None or at least 1")
+
+
+def check_fields(dataset: tf.data.Dataset, names: tuple[str, ...], kind: str = "pair") -> None:
+    """Raises ConfigError if records of this kind lack fields; it lists them."""
+    missing = set(names) - set(dataset.element_spec)
+    if missing:
+        raise ConfigError(f"{kind} records lack the fields {sorted(missing)}")
+
+
+def check_sentinels(
+    sequence_length: Mapping[str, int] | None,
+    corruption: Corruption,
+    special_tokens: SpecialTokens,
+    name: str,
+) -> None:
+    """Checks that there is a sentinel for every span of every pair that fits.
+
+    Args:
+      sequence_length: task feature lengths of `inputs` and `targets`, in tokens.
+      corruption: what is hidden.
+      special_tokens: how many sentinels there are.
+      name: of the objective and its setting, for the message.
+
+    Raises:
+      ConfigError: a pair may need more.
+    """
+    limits = [rows.feature_length(sequence_length, feature) for feature in ("inputs", "targets")]
+    mean = corruption.mean_noise_span_length
+    x = _side_costs(limits[0], corruption.x_density, mean)
+    if corruption.layout == "seq2seq":
+        fits = x[0] + 1 <= limits[0]
+        check_spans(int(x[2][fits].max(initial=0)), special_tokens, name)
+        return
+    y = _side_costs(limits[0], corruption.y_density, mean)
+    shown, listed, spans = (a[:, None] + b[None] for a, b in zip(x, y, strict=True))
+    fits = (shown + 2 <= limits[0]) & (listed + 1 <= limits[1])
+    check_spans(int(spans[fits].max(initial=0)), special_tokens, name)
 
 
 def language_ids(lang: tf.Tensor, known: Mapping[str, int], purpose: str) -> tf.Tensor:
@@ -179,30 +264,37 @@ def _corruptor(
     special_tokens: SpecialTokens,
     direction: str,
     max_length_ratio: float | None,
-    limits: tuple[int, ...],
+    limits: tuple[tuple[str, int], ...],
+    drop_copies: bool,
+    finish: Finish | None,
 ) -> Callable[..., rows.Features]:
     """Returns the graph of one setting, which all tasks with that setting share."""
 
     def corrupt(
-        src: tf.RaggedTensor, tgt: tf.RaggedTensor, prefix: tf.RaggedTensor, seeds: tf.Tensor
+        src: tf.RaggedTensor,
+        tgt: tf.RaggedTensor,
+        prefix: tf.RaggedTensor | None,
+        x_ends: tf.Tensor | None,
+        seeds: tf.Tensor,
     ) -> rows.Features:
-        usable = _usable(src, tgt, max_length_ratio)
+        usable = usable_pairs(src, tgt, max_length_ratio)
+        if drop_copies:
+            usable &= ~_same_rows(src, tgt)
         if direction != "fwd":
             src, tgt = tf.concat([src, tgt], axis=0), tf.concat([tgt, src], axis=0)
         inputs, targets = pair_corruption(
-            src, tgt, corruption, special_tokens=special_tokens, seeds=seeds[:4]
+            src, tgt, corruption, special_tokens=special_tokens, seeds=seeds[:5], x_ends=x_ends
         )
-        inputs = rows.join_rows(prefix, inputs)
-        fits = (inputs.row_lengths() <= limits[0]) & (targets.row_lengths() <= limits[1])
-        fits = tf.reduce_all(tf.reshape(fits, [-1, tf.size(usable)]), axis=0)
-        index = tf.where(usable & fits)[:, 0]
-        backward = index + tf.size(usable, tf.int64)
-        if direction == "both":
-            index = tf.reshape(tf.stack([index, backward], axis=1), [-1])
-        elif direction == "random":
-            heads = tf.random.stateless_uniform(tf.shape(index), seeds[4]) < 0.5
-            index = tf.where(heads, index, backward)
-        return {"inputs": tf.gather(inputs, index), "targets": tf.gather(targets, index)}
+        if prefix is not None:
+            inputs = rows.join_rows(prefix, inputs)
+        examples = {"inputs": inputs, "targets": targets}
+        return rows.select_forms(
+            examples if finish is None else finish(examples),
+            usable,
+            dict(limits),
+            num_forms=1 if direction == "fwd" else 2,
+            seed=seeds[5] if direction == "random" else None,
+        )
 
     return tf.function(corrupt, autograph=False)
 
@@ -224,7 +316,31 @@ def _side_mask(
     )
 
 
-def _usable(x: tf.RaggedTensor, y: tf.RaggedTensor, max_length_ratio: float | None) -> tf.Tensor:
+def _side_costs(
+    most: int, density: float, mean: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns, for texts of 1, 2, ... tokens: ids in the inputs, ids in the targets, spans."""
+    if density in (0.0, 1.0):
+        lengths = np.arange(1, most + 1)
+        if density == 0.0:
+            return lengths, 0 * lengths, 0 * lengths
+        return 0 * lengths + 1, lengths + 1, 0 * lengths + 1
+    lengths = np.arange(1, noise.span_lengths(max(most, 3), density, mean).tokens + 1)
+    num_noise, num_spans = noise.noise_counts_now(lengths, density, mean)
+    return lengths - num_noise + num_spans, num_noise + num_spans, num_spans
+
+
+def usable_pairs(
+    x: tf.RaggedTensor, y: tf.RaggedTensor, max_length_ratio: float | None
+) -> tf.Tensor:
+    """Returns whether pairs have two sides of about the same length, [batch] bool.
+
+    Args:
+      x: [batch, (length)] int32.
+      y: [batch, (length)] int32.
+      max_length_ratio: largest ratio of token counts, unless a side has fewer than 6 tokens; None
+        allows all.
+    """
     x_lengths, y_lengths = x.row_lengths(), y.row_lengths()
     shorter = tf.minimum(x_lengths, y_lengths)
     keep = shorter > 0
@@ -233,3 +349,9 @@ def _usable(x: tf.RaggedTensor, y: tf.RaggedTensor, max_length_ratio: float | No
         even = longer <= max_length_ratio * tf.cast(shorter, tf.float64)
         keep &= even | (shorter < RATIO_EXEMPT_TOKENS)
     return keep
+
+
+def _same_rows(x: tf.RaggedTensor, y: tf.RaggedTensor) -> tf.Tensor:
+    width = tf.maximum(x.bounding_shape(1), y.bounding_shape(1))
+    dense = [side.to_tensor(-1, shape=tf.stack([-1, width])) for side in (x, y)]
+    return tf.reduce_all(dense[0] == dense[1], axis=1)

@@ -10,13 +10,12 @@ language on one side, and one model learns `xx -> en` and `en -> yy` together, s
 
 from collections.abc import Mapping
 
-import numpy as np
 import seqio
 import tensorflow as tf
 
 from xlingual.errors import ConfigError
-from xlingual.objectives import noise, pair_corruption, rows, translation
-from xlingual.objectives.span_corruption import check_spans
+from xlingual.objectives import pair_corruption, rows, translation
+from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
 _PROMPT_ENDING = ": <nl>"
@@ -73,7 +72,9 @@ def ptlm(
     needed = prefix_length + (4 if layout == "concat" else 2)
     translation.check_lengths(sequence_length, needed, f"ptlm with layout={layout!r}")
     if rho < 1.0:
-        _check_sentinels(sequence_length, special_tokens, rho, mean_noise_span_length)
+        pair_corruption.check_sentinels(
+            sequence_length, corruption, special_tokens, f"ptlm with rho={rho}"
+        )
 
     def prefix(source_lang: tf.Tensor, target_lang: tf.Tensor) -> tf.RaggedTensor:
         source_lang = _checked_pivot(source_lang, target_lang, pivot_lang)
@@ -141,22 +142,6 @@ def _check_settings(
         raise ConfigError("language_names is empty; ptlm expects code -> English name")
 
 
-def _check_sentinels(
-    sequence_length: Mapping[str, int] | None,
-    special_tokens: SpecialTokens,
-    rho: float,
-    mean_noise_span_length: float,
-) -> None:
-    inputs_length = rows.feature_length(sequence_length, "inputs")
-    targets_length = rows.feature_length(sequence_length, "targets")
-    longest = noise.span_lengths(inputs_length, rho, mean_noise_span_length).tokens
-    lengths = np.arange(1, longest + 1)
-    counts = noise.noise_counts(lengths, rho, mean_noise_span_length)
-    num_noise, num_spans = (count.numpy() for count in counts)
-    most = num_spans[num_noise + num_spans < targets_length].max(initial=1)
-    check_spans(int(most), special_tokens, f"ptlm with rho={rho}")
-
-
 def _checked_pivot(
     source_lang: tf.Tensor, target_lang: tf.Tensor, pivot_lang: str | None
 ) -> tf.Tensor:
@@ -167,3 +152,8 @@ def _checked_pivot(
     message = f"ptlm pair without the pivot language {pivot_lang} on either side; found "
     found = tf.gather(pairs, tf.where(~has_pivot)[:, 0])
     return rows.checked(source_lang, tf.reduce_all(has_pivot), message, found)
+
+
+OBJECTIVES = (
+    Objective(name="ptlm", preprocess=ptlm, records=("pair", "code"), required=("language_names",)),
+)

@@ -87,13 +87,39 @@ def is_last(rows: tf.RaggedTensor) -> tf.Tensor:
     return ids != tf.concat([ids, [-1]], axis=0)[1:]
 
 
-def append_id(rows: tf.RaggedTensor, token: int) -> tf.RaggedTensor:
-    """Returns `rows` [batch, (length)] int32 with one more id at the end of each row."""
+def append_id(rows: tf.RaggedTensor, token: int | tf.Tensor) -> tf.RaggedTensor:
+    """Returns `rows` [batch, (length)] int32 with one more id at the end of each row.
+
+    Args:
+      rows: [batch, (length)] int32.
+      token: the id; or [batch] int32, one for each row.
+    """
     places = tf.range(tf.size(rows.values, tf.int64)) + row_ids(rows)
     splits = rows.row_splits + tf.range(tf.size(rows.row_splits, tf.int64))
-    values = tf.fill([splits[-1]], token)
+    if isinstance(token, int):
+        values = tf.fill([splits[-1]], token)
+    else:
+        values = tf.repeat(token, rows.row_lengths() + 1)
     values = tf.tensor_scatter_nd_update(values, places[:, tf.newaxis], rows.values)
     return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+
+
+def random_order(rows: tf.RaggedTensor, *, seed: tf.Tensor) -> tf.Tensor:
+    """Returns indices that shuffle the values of each row among themselves, [total] int32."""
+    draws = tf.random.stateless_uniform([tf.size(rows.values)], seed, dtype=tf.float64)
+    return tf.argsort(tf.cast(row_ids(rows), tf.float64) + draws)
+
+
+def random_ranks(rows: tf.RaggedTensor, *, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the place of each value in a random order of its row, [total] int64, from 0."""
+    places = tf.math.invert_permutation(random_order(rows, seed=seed))
+    return tf.cast(places, tf.int64) - tf.gather(rows.row_splits, row_ids(rows))
+
+
+def single_ids(ids: tf.Tensor) -> tf.RaggedTensor:
+    """Returns rows of one id each: `ids` [batch] int32 as [batch, (1)]."""
+    splits = tf.range(tf.size(ids, tf.int64) + 1)
+    return tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
 
 
 def join_rows(*parts: tf.RaggedTensor) -> tf.RaggedTensor:
@@ -106,6 +132,30 @@ def join_rows(*parts: tf.RaggedTensor) -> tf.RaggedTensor:
     rows = tf.gather(tf.concat(parts, axis=0), tf.reshape(order, [-1]))
     splits = rows.row_splits[:: len(parts)]
     return tf.RaggedTensor.from_row_splits(rows.values, splits, validate=False)
+
+
+def empty_rows(count: tf.Tensor) -> tf.RaggedTensor:
+    """Returns `count` rows without values, [count, (0)] int32."""
+    splits = tf.zeros([count + 1], tf.int64)
+    return tf.RaggedTensor.from_row_splits(tf.zeros([0], tf.int32), splits, validate=False)
+
+
+def exchange_rows(
+    first: tf.RaggedTensor, second: tf.RaggedTensor, where: tf.Tensor
+) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+    """Returns both, with their rows exchanged at the True places of `where` [batch] bool."""
+    both = tf.concat([first, second], axis=0)
+    place, count = tf.range(first.nrows()), first.nrows()
+    moved = tf.where(where, place + count, place)
+    return tf.gather(both, moved), tf.gather(both, 2 * place + count - moved)
+
+
+def interleave(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Returns a_0, b_0, a_1, b_1 ... of two batches of as many rows, dense or ragged."""
+    both = tf.concat([first, second], axis=0)
+    count = tf.shape(both, out_type=tf.int64)[0] // 2
+    order = tf.reshape(tf.stack([tf.range(count), tf.range(count) + count], axis=1), [-1])
+    return tf.gather(both, order)
 
 
 def keep_values(rows: tf.RaggedTensor, values: tf.Tensor, keep: tf.Tensor) -> tf.RaggedTensor:
@@ -127,6 +177,38 @@ def keep_rows(rows: Features, keep: tf.Tensor) -> Features:
     """Returns the rows of each feature at the True places of `keep` [batch] bool."""
     index = tf.where(keep)[:, 0]
     return {name: tf.gather(values, index) for name, values in rows.items()}
+
+
+def select_forms(
+    examples: Features,
+    usable: tf.Tensor,
+    limits: Mapping[str, int],
+    *,
+    num_forms: int,
+    seed: tf.Tensor | None = None,
+) -> Features:
+    """Returns the examples of those records all whose forms fit and have something to learn.
+
+    Args:
+      examples: rows [num_forms * batch]: one form of all records, then the next form.
+      usable: [batch] bool, records to choose from.
+      limits: feature -> its largest length, in tokens.
+      num_forms: examples that a record can give.
+      seed: [2] int32, draws one form of each record; None hands out all, record by record.
+    """
+    fits = examples["targets"].row_lengths() > 1
+    for name, limit in limits.items():
+        fits &= examples[name].row_lengths() <= limit
+    fits = tf.reduce_all(tf.reshape(fits, [num_forms, -1]), axis=0)
+    index = tf.where(usable & fits)
+    step = tf.size(usable, tf.int64)
+    if seed is None:
+        index += step * tf.range(num_forms, dtype=tf.int64)[tf.newaxis]
+    else:
+        draws = tf.random.stateless_uniform(tf.shape(index), seed, dtype=tf.float64)
+        index += step * tf.cast(draws * num_forms, tf.int64)
+    index = tf.reshape(index, [-1])
+    return {name: tf.gather(values, index) for name, values in examples.items()}
 
 
 def without_sentinels(rows: tf.RaggedTensor, special_tokens: SpecialTokens) -> tf.RaggedTensor:

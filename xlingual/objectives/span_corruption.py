@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from xlingual.errors import ConfigError
 from xlingual.objectives import noise, rows
+from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
 MAX_DOCUMENT_TOKENS = 65_536
@@ -70,8 +71,47 @@ def span_corruption(
     )
 
 
+def corrupt_rows(
+    segments: tf.RaggedTensor,
+    noise_density: float | tf.Tensor,
+    mean_noise_span_length: float | tf.Tensor,
+    *,
+    special_tokens: SpecialTokens,
+    seeds: tf.Tensor,
+    random_roll: bool = False,
+) -> rows.Features:
+    """Returns `inputs` and `targets` of segments, EOS on both.
+
+    Args:
+      segments: [batch, (length)] int32, no EOS.
+      noise_density: share of tokens dropped, in (0, 1); one number, or [batch] float64.
+      mean_noise_span_length: tokens, at least 1; one number, or [batch] float64.
+      special_tokens: ids of EOS and sentinels.
+      seeds: [2, 2] int32.
+      random_roll: rotate masks; targets then follow the aligned rule.
+    """
+    mask = noise.random_spans_noise_mask(
+        tf.cast(segments.row_lengths(), tf.int32),
+        noise_density,
+        mean_noise_span_length,
+        seeds=seeds,
+        random_roll=random_roll,
+        num_kept_after=1,
+    )
+    segments = rows.append_id(segments, special_tokens.eos_id)
+    if random_roll:
+        targets = list_runs(segments, mask, special_tokens)
+        targets = rows.append_id(targets, special_tokens.eos_id)
+    else:
+        targets = replace_runs(segments, ~(mask | rows.is_last(segments)), special_tokens)
+    return {"inputs": replace_runs(segments, mask, special_tokens), "targets": targets}
+
+
 def replace_runs(
-    tokens: tf.RaggedTensor, mask: tf.Tensor, special_tokens: SpecialTokens
+    tokens: tf.RaggedTensor,
+    mask: tf.Tensor,
+    special_tokens: SpecialTokens,
+    starts: tf.Tensor | None = None,
 ) -> tf.RaggedTensor:
     """Returns the rows with each maximal masked run replaced by one sentinel, S0, S1, ...
 
@@ -81,14 +121,18 @@ def replace_runs(
       tokens: [batch, (length)] int32.
       mask: [total] bool over the values of `tokens`, True = replaced.
       special_tokens: ids of the sentinels.
+      starts: [total] bool, masked places where a run begins even if the place before is masked.
     """
-    first, sentinels = _runs(tokens, mask, special_tokens)
+    first, sentinels = _runs(tokens, mask, special_tokens, starts)
     values = tf.where(first, sentinels, tokens.values)
     return rows.keep_values(tokens, values, first | ~mask)
 
 
 def list_runs(
-    tokens: tf.RaggedTensor, mask: tf.Tensor, special_tokens: SpecialTokens
+    tokens: tf.RaggedTensor,
+    mask: tf.Tensor,
+    special_tokens: SpecialTokens,
+    starts: tf.Tensor | None = None,
 ) -> tf.RaggedTensor:
     """Returns, row by row, each masked run after its sentinel: the aligned rule for targets.
 
@@ -99,8 +143,9 @@ def list_runs(
       tokens: [batch, (length)] int32.
       mask: [total] bool over the values of `tokens`, True = noise.
       special_tokens: ids of the sentinels.
+      starts: [total] bool, masked places where a run begins even if the place before is masked.
     """
-    first, sentinels = _runs(tokens, mask, special_tokens)
+    first, sentinels = _runs(tokens, mask, special_tokens, starts)
     values = tf.reshape(tf.stack([sentinels, tokens.values], axis=1), [-1])
     keep = tf.reshape(tf.stack([first, mask], axis=1), [-1])
     return rows.keep_values(tokens, values, keep)
@@ -178,22 +223,14 @@ def _corruptor(
     def corrupt(documents: tf.RaggedTensor, seeds: tf.Tensor) -> rows.Features:
         tokens = take_random_blocks(documents, seeds[0])
         segments = rows.cut_rows(tokens, segment_length)
-        mask = noise.random_spans_noise_mask(
-            tf.cast(segments.row_lengths(), tf.int32),
+        return corrupt_rows(
+            segments,
             noise_density,
             mean_noise_span_length,
+            special_tokens=special_tokens,
             seeds=seeds[1:],
             random_roll=random_roll,
-            num_kept_after=1,
         )
-        segments = rows.append_id(segments, special_tokens.eos_id)
-        if random_roll:
-            targets = list_runs(segments, mask, special_tokens)
-            targets = rows.append_id(targets, special_tokens.eos_id)
-        else:
-            is_end = rows.is_last(segments)
-            targets = replace_runs(segments, ~(mask | is_end), special_tokens)
-        return {"inputs": replace_runs(segments, mask, special_tokens), "targets": targets}
 
     return tf.function(corrupt, autograph=False)
 
@@ -227,13 +264,18 @@ def _checked_lengths(
 
 
 def _runs(
-    tokens: tf.RaggedTensor, mask: tf.Tensor, special_tokens: SpecialTokens
+    tokens: tf.RaggedTensor,
+    mask: tf.Tensor,
+    special_tokens: SpecialTokens,
+    starts: tf.Tensor | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns where masked runs begin, [total] bool, and each value's sentinel, [total] int32."""
     row = rows.row_ids(tokens)
     # A run continues where the value before is masked too and lies in the same row.
     before = tf.concat([[-1], tf.where(mask, row, -1)], axis=0)[:-1]
     first = mask & (before != row)
+    if starts is not None:
+        first |= mask & starts
     count = tf.cumsum(tf.cast(first, tf.int32))
     before_row = tf.gather(tf.concat([[0], count], axis=0), tokens.row_splits)
     index = count - 1 - tf.gather(before_row, row)
@@ -245,3 +287,6 @@ def _without_end(tokens: Sequence[int] | np.ndarray, special_tokens: SpecialToke
     if found and found[-1] == special_tokens.eos_id:
         found.pop()
     return found
+
+
+OBJECTIVES = (Objective(name="span_corruption", preprocess=span_corruption, records=("mono",)),)

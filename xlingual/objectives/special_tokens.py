@@ -5,10 +5,9 @@ explicit field, because control tokens added to a vocabulary must not move the s
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 
-from xlingual.errors import ConfigError
+from xlingual.errors import ConfigError, nearest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,10 +87,8 @@ class SpecialTokens:
           ConfigError: the vocabulary has no such piece.
         """
         if name not in self.control:
-            near = difflib.get_close_matches(name, list(self.control), n=3)
-            hint = f"; nearest: {', '.join(near)}" if near else ""
             raise ConfigError(
                 f"control token {name} is not in the vocabulary; expected one of its "
-                f"{len(self.control)} control tokens{hint}"
+                f"{len(self.control)} control tokens; {nearest(name, self.control, 3)}"
             )
         return self.control[name]

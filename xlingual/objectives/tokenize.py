@@ -12,7 +12,7 @@ import tensorflow as tf
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_whitespace, rows
 
-_TOKEN_FIELDS = {"text": "targets", "src": "src", "tgt": "tgt"}
+_TOKEN_FIELDS = {"text": "targets", "src": "src", "pivot": "pivot", "tgt": "tgt"}
 
 
 def tokenize(

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from xlingual.errors import ConfigError
 from xlingual.objectives import pair_corruption, rows
+from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
 FORMATS = ("tag", "src_tgt", "prompt")
@@ -49,6 +50,7 @@ def translation(
       ConfigError: unknown format or direction, tags or names missing, or lengths too short.
     """
     pair_corruption.check_choice("format", format, FORMATS)
+    prefix: pair_corruption.Prefix
     vocabulary = output_features["targets"].vocabulary
     if format == "prompt":
         names = _required_names(language_names, "format='prompt'")
@@ -56,9 +58,8 @@ def translation(
         prefix = functools.partial(prompts, language_names=names, vocabulary=vocabulary)
     else:
         openings = ("<2",) if format == "tag" else ("<lg:", "<2")
-        tags = {opening: language_tags(opening, special_tokens) for opening in openings}
-        prefix_length = len(tags)
-        prefix = functools.partial(_tags, tags=tags)
+        prefix_length = len(openings)
+        prefix = tag_prefix(openings, special_tokens)
     check_lengths(sequence_length, prefix_length + 2, f"translation with format={format!r}")
     return pair_corruption.map_pairs(
         dataset,
@@ -92,6 +93,30 @@ def language_tags(opening: str, special_tokens: SpecialTokens) -> dict[str, int]
             "tokens, expected one such tag a language"
         )
     return tags
+
+
+def tag_prefix(openings: tuple[str, ...], special_tokens: SpecialTokens) -> pair_corruption.Prefix:
+    """Returns what makes rows of tags, one for each of `openings`, from languages.
+
+    Args:
+      openings: some of `<2` (translate into) and `<lg:` (text is in).
+      special_tokens: the control tokens of the vocabulary.
+
+    Raises:
+      ConfigError: the vocabulary has no such tags.
+    """
+    tags = {opening: language_tags(opening, special_tokens) for opening in openings}
+    return functools.partial(_tags, tags=tags)
+
+
+def target_tags(lang: tf.Tensor, tags: Mapping[str, int]) -> tf.Tensor:
+    """Returns the id of `<2xx>` for each language, checked at run time: [batch] int32.
+
+    Args:
+      lang: [batch] string.
+      tags: `language_tags("<2", special_tokens)`.
+    """
+    return pair_corruption.language_ids(lang, tags, "a <2xx> tag")
 
 
 def prompts(
@@ -145,3 +170,6 @@ def _required_names(language_names: Mapping[str, str] | None, user: str) -> Mapp
     if not language_names:
         raise ConfigError(f"language_names is missing; {user} expects code -> English name")
     return language_names
+
+
+OBJECTIVES = (Objective(name="translation", preprocess=translation, records=("pair",)),)

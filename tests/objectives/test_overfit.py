@@ -1,0 +1,20 @@
+"""Every objective can be learnt: a small model learns some of its examples by heart."""
+
+import pytest
+
+from tests.objectives import cases
+from tests.objectives.small_models import batch_of, functions, model_of
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_a_small_model_learns_eight_examples_by_heart(case, examples_of):
+    family = cases.families_of(case)[0]
+    model, params = model_of(family)
+    *_, fit, optimizer = functions(family, model)
+    batch = batch_of(examples_of(case), family, multiple=2)
+    carry = (params, optimizer.init(params))
+    for _ in range(10):
+        carry, losses = fit(carry, batch)
+        if losses[-1] < 0.1:
+            break
+    assert losses[-1] < 0.1
