@@ -98,7 +98,11 @@ def test_mixture_shares_are_normalised_and_zero_shares_left_out():
     shares, unit = task_registry.leaf_shares("registry_outer")
     assert unit == "examples"
     assert shares == pytest.approx({"registry_other": 0.125, "registry_task": 0.875})
-    assert task_registry.leaf_shares("registry_task") == ({"registry_task": 1.0}, "examples")
+    assert task_registry.leaf_shares("registry_task") == ({"registry_task": 1.0}, "tokens")
+    assert task_registry.leaf_shares({"registry_mixture": 1, "registry_task": 3}) == (
+        {"registry_other": 0.0625, "registry_task": 0.9375},
+        "tokens",
+    )
 
 
 def test_mixture_registration_is_idempotent_and_refuses_changes():
@@ -115,7 +119,7 @@ def test_unknown_names_come_with_the_nearest():
         task_registry.get_mixture_or_task("registry_tusk")
     with pytest.raises(ConfigError, match="nearest: registry_task"):
         task_registry.register_mixture("registry_mixture", {"registry_tusk": 1})
-    with pytest.raises(ConfigError, match="no registered name is similar"):
+    with pytest.raises(ConfigError, match="no known name is similar"):
         task_registry.get_mixture_or_task("§§§§")
 
 

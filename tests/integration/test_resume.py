@@ -1,5 +1,6 @@
 """A run that is stopped and started again ends where an uninterrupted one does, bit for bit."""
 
+import functools
 import os
 import signal
 
@@ -32,6 +33,28 @@ _LEAVES = (
     toy.task_name("ptlm", "python", "en"),
 )
 
+_STAGES = (
+    ("staged",),
+    {
+        "MIXTURE_OR_TASK_NAME": "''",
+        "STAGES": repr(
+            [
+                (6, _LEAVES[0]),
+                (15, {_LEAVES[0]: 1.0, _LEAVES[1]: 2.0}, True),
+                (None, _LEAVES[2]),
+            ]
+        ),
+    },
+)
+_ARMS = (
+    ("learned_ratio",),
+    {
+        "MIXTURE_OR_TASK_NAME": "''",
+        "ARMS": repr({"lm": _LEAVES[0], "mt": {_LEAVES[2]: 0.5, _LEAVES[3]: 0.5}}),
+        "REWARD_PERIOD": "2",
+    },
+)
+
 
 class _Stop:
     """Sends this process SIGTERM at its first run."""
@@ -52,22 +75,36 @@ class _Stop:
 
 @pytest.fixture
 def train(tmp_path, clean_gin):
-    def run(experiment, folder, **arguments):
+    def run(experiment, folder, extra=(), **arguments):
         task_registry.register_mixture(
             "resumed_toy", dict.fromkeys(_LEAVES, 1.0), share_unit="tokens"
         )
         gin.clear_config()
         overrides = {**_SMALL, "MODEL_DIR": str(tmp_path / folder)}
         overrides["MIXTURE_OR_TASK_NAME"] = "resumed_toy"
-        config.parse([f"gin/experiments/{experiment}.gin"], list(overrides.items()), [])
+        runs, settings = extra or ((), {})
+        files = [f"gin/experiments/{experiment}.gin", *(f"gin/runs/{run}.gin" for run in runs)]
+        config.parse(files, list((overrides | settings).items()), [])
         return gin.get_configurable(loop.train)(config_text=config.operative_config, **arguments)
 
     yield run
     task_registry.unregister("resumed_toy")
 
 
-@pytest.mark.parametrize("experiment", ["toy", "toy_decoder"])
-def test_a_stopped_run_goes_on_bit_for_bit_with_text_read_on_the_fly(train, experiment, tmp_path):
+@pytest.mark.parametrize(
+    ("experiment", "extra"),
+    [
+        ("toy", ()),
+        ("toy_decoder", ()),
+        ("toy", _STAGES),  # stopped inside the second of three stages
+        ("toy", _ARMS),  # stopped after five rewards
+    ],
+    ids=["encoder_decoder", "decoder_only", "staged", "learned_ratio"],
+)
+def test_a_stopped_run_goes_on_bit_for_bit_with_text_read_on_the_fly(
+    train, experiment, extra, tmp_path
+):
+    train = functools.partial(train, extra=extra)
     whole = train(experiment, "whole", hooks=())
     stop = _Stop()
     parts = train(experiment, "parts", hooks=(stop,))

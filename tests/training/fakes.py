@@ -81,6 +81,10 @@ class FakeSource:
     def iterator(self):
         return FakeIterator(self)
 
+    def declared_shares(self, steps):
+        del steps
+        return {task.name: task.share for task in self.tasks}
+
 
 def make_batch(source, number):
     """Returns the batch `number` of `source`; weights are 0, 0.5 or 1."""

@@ -68,3 +68,6 @@ class BatchSource(Protocol):
 
     def iterator(self) -> BatchIterator:
         """Opens the stream at its beginning."""
+
+    def declared_shares(self, steps: int) -> Mapping[str, float] | None:
+        """Returns task name -> declared share of the first `steps` steps; None if none is."""

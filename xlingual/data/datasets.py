@@ -20,7 +20,14 @@ import tensorflow as tf
 from xlingual.data import mixing_rates, task_checks, task_registry
 from xlingual.data import records as records_lib
 from xlingual.data.base import TaskInfo
-from xlingual.data.leaf_streams import LeafStream, derive_seed, make_leaves, preprocessing_seed
+from xlingual.data.leaf_streams import (
+    LeafStream,
+    derive_seed,
+    make_leaves,
+    optional_features,
+    preprocessing_seed,
+    same_features,
+)
 from xlingual.data.positions import TfDataIterator, pipeline_options
 from xlingual.data.task_statistics import TaskStatistics, measure_tasks
 from xlingual.data.tf_errors import as_config_error
@@ -34,7 +41,8 @@ class SeqioSource:
     The stream is a function of the fields, the data and the number of hosts.
 
     Attributes:
-      mixture_or_task_name: what to train on.
+      mixture_or_task_name: what to train on: a registered name, or the names of tasks or mixtures
+        -> shares in target tokens.
       task_feature_lengths: limits of `inputs` and `targets`, in tokens.
       batch_size: rows of a global batch.
       feature_converter: of the model family, e.g. `EncDecFeatureConverter()`.
@@ -48,11 +56,12 @@ class SeqioSource:
       num_measured_records: records per task on which statistics are measured.
       max_records_in_memory: a task with more records is streamed from its files.
       shuffle_buffer_size: records in the shuffle buffer of a streamed task.
+      part: of a run that has several parts (stages, arms); each reads its records in another order.
       host_index: this host; None asks JAX.
       host_count: number of hosts; None asks JAX.
     """
 
-    mixture_or_task_name: str
+    mixture_or_task_name: str | Mapping[str, float]
     task_feature_lengths: Mapping[str, int]
     batch_size: int
     feature_converter: seqio.FeatureConverter
@@ -65,11 +74,18 @@ class SeqioSource:
     num_measured_records: int = 256
     max_records_in_memory: int = 200_000
     shuffle_buffer_size: int = 4096
+    part: int = 0
     host_index: int | None = None
     host_count: int | None = None
 
     def __post_init__(self) -> None:
         task_checks.check_lengths(self.task_feature_lengths)
+        if not hasattr(self.feature_converter, "for_features"):
+            raise ConfigError(
+                f"feature_converter is {type(self.feature_converter).__module__}."
+                f"{type(self.feature_converter).__name__}; expected one of "
+                "xlingual.data.feature_converters: SeqIO's own know no task ids and weights"
+            )
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}, expected at least 1")
         if self.num_epochs is not None and self.num_epochs < 1:
@@ -89,17 +105,15 @@ class SeqioSource:
         """Number of ids that can occur in a batch."""
         return task_checks.load_vocabulary_of(self._tasks[0]).vocab_size
 
-    @property
+    @functools.cached_property
     def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
         """Global shapes and dtypes of a batch: name -> [batch, length]."""
-        lengths = self.feature_converter.get_model_feature_lengths(self.task_feature_lengths)
-        features = self.feature_converter.MODEL_FEATURES
-        return {
-            name: jax.ShapeDtypeStruct(
-                (self.batch_size, length), features[name].dtype.as_numpy_dtype
-            )
-            for name, length in lengths.items()
-        }
+        # Tasks with the same preprocessors have the same features: one of them is enough.
+        distinct = {leaf.traced: leaf for leaf in self._leaves}.values()
+        samples = {leaf: self._records[leaf.task.name].sample(1, 0) for leaf in distinct}
+        found = optional_features(leaf.examples(sample) for leaf, sample in samples.items())
+        converter = self.feature_converter.for_features(found)
+        return batch_spec(converter, self.task_feature_lengths, self.batch_size)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What must not change under a checkpoint, as JSON types; see `BatchSource`."""
@@ -109,7 +123,7 @@ class SeqioSource:
                 task_checks.load_vocabulary_of(self._tasks[0])
             ),
             "mixture": {
-                "name": self.mixture_or_task_name,
+                "name": self._name,
                 "share_unit": unit,
                 "shares": {name: round(share, 12) for name, share in shares.items()},
             },
@@ -135,7 +149,7 @@ class SeqioSource:
             raise ConfigError(
                 f"batch_size={self.batch_size} does not divide over {host_count} hosts"
             )
-        with as_config_error(f"mixture or task {self.mixture_or_task_name!r}"):
+        with as_config_error(f"mixture or task {self._name!r}"):
             rows = self.feature_converter(self._mixed_examples(), self.task_feature_lengths)
         batches = rows.batch(self.batch_size // host_count, drop_remainder=True).prefetch(2)
         return TfDataIterator(batches.with_options(pipeline_options(len(self._tasks))))
@@ -145,7 +159,7 @@ class SeqioSource:
         leaves = {leaf.task.name: leaf for leaf in self._leaves}
         host_index, host_count = self._hosts
         order = records_lib.Order(
-            seed=derive_seed(self.seed, f"order of {task_name}"),
+            seed=derive_seed(self._part_seed, f"order of {task_name}"),
             shuffle=self.shuffle,
             num_epochs=self.num_epochs,
             host_index=host_index,
@@ -159,7 +173,7 @@ class SeqioSource:
         shares, unit = self._shares
         if unit == "tokens":
             means = {name: s.mean_weighted_targets for name, s in self.statistics.items()}
-            return mixing_rates.token_rates(shares, means)
+            return mixing_rates.example_rates(shares, means)
         return shares
 
     @functools.cached_property
@@ -186,12 +200,22 @@ class SeqioSource:
             )
         return tuple(infos)
 
+    def declared_shares(self, steps: int) -> Mapping[str, float]:
+        """Returns task name -> declared share of any number of steps."""
+        del steps
+        return self._shares[0]
+
+    @property
+    def _part_seed(self) -> int:
+        """Seed of the order of records, which differs between the parts of a run."""
+        return derive_seed(self.seed, f"part {self.part}") if self.part else self.seed
+
     def _mixed_examples(self) -> tf.data.Dataset:
         rates = self.example_rates
-        streams = [self.examples(name) for name in rates]
+        streams = list(same_features({name: self.examples(name) for name in rates}).values())
         if len(streams) == 1:
             return streams[0]
-        seed = derive_seed(self.seed, "mixing", self._hosts[0])
+        seed = derive_seed(self._part_seed, "mixing", self._hosts[0])
         return tf.data.Dataset.sample_from_datasets(
             streams, weights=list(rates.values()), seed=seed, rerandomize_each_iteration=False
         )
@@ -203,6 +227,11 @@ class SeqioSource:
         if not 0 <= index < count:
             raise ConfigError(f"host_index is {index}, expected 0 <= host_index < {count}")
         return index, count
+
+    @property
+    def _name(self) -> str:
+        name = self.mixture_or_task_name
+        return name if isinstance(name, str) else " + ".join(name)
 
     @functools.cached_property
     def _shares(self) -> tuple[dict[str, float], task_registry.ShareUnit]:
@@ -218,7 +247,7 @@ class SeqioSource:
             if task_checks.load_vocabulary_of(task) != vocabulary:
                 raise ConfigError(
                     f"tasks {task.name!r} and {tasks[0].name!r} of "
-                    f"{self.mixture_or_task_name!r} have different vocabularies"
+                    f"{self._name!r} have different vocabularies"
                 )
         return tasks
 
@@ -243,3 +272,23 @@ class SeqioSource:
                     )
             found[task.name] = loaded[key]
         return found
+
+
+def batch_spec(
+    feature_converter: seqio.FeatureConverter,
+    task_feature_lengths: Mapping[str, int],
+    batch_size: int,
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes and dtypes of what a converter makes: name -> [batch, length].
+
+    Args:
+      feature_converter: of a model family.
+      task_feature_lengths: limits of `inputs` and `targets`, in tokens.
+      batch_size: rows of a global batch.
+    """
+    lengths = feature_converter.get_model_feature_lengths(task_feature_lengths)
+    features = feature_converter.MODEL_FEATURES
+    return {
+        name: jax.ShapeDtypeStruct((batch_size, length), features[name].dtype.as_numpy_dtype)
+        for name, length in lengths.items()
+    }

@@ -12,7 +12,13 @@ import seqio
 import tensorflow as tf
 
 from xlingual.data import task_checks, task_registry
-from xlingual.data.leaf_streams import iterate_together, make_leaves, preprocessing_seed
+from xlingual.data.byte_vocabulary import ByteVocabulary
+from xlingual.data.leaf_streams import (
+    iterate_together,
+    make_leaves,
+    preprocessing_seed,
+    same_features,
+)
 from xlingual.data.records import load_records
 from xlingual.data.tf_errors import as_config_error
 from xlingual.data.vocabularies import special_tokens
@@ -189,7 +195,7 @@ class TextDecoder:
         """Takes the vocabulary whose special pieces are left out of the text."""
         self._vocabulary = vocabulary
         self._hidden: set[int] = set()
-        if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+        if isinstance(vocabulary, seqio.SentencePieceVocabulary | ByteVocabulary):
             special = special_tokens(vocabulary)
             self._hidden = {
                 index for name, index in special.control.items() if name not in WHITESPACE_PIECES
@@ -232,7 +238,7 @@ def _examples(
         with as_config_error(f"task {leaf.task.name!r}, split {split!r}"):
             records = load_records(leaf.task.source, split)
         streams[leaf.task.name] = leaf.examples(records.sample(_ALL, seed))
-    return streams
+    return same_features(streams)
 
 
 def _check_not_empty(

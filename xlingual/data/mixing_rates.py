@@ -1,39 +1,184 @@
-"""How often each task is drawn: counts in, rates out, plain numbers.
+"""How often each task is drawn: sizes in, rates out, plain numbers.
 
 Temperature rates are those of mT5 (Xue et al., 2021, NAACL): scale, then cap, then a power, as in
-SeqIO. Shares of objectives are declared in target tokens and turned into rates of examples.
+SeqIO. UniMax rates are those of Chung et al. (2023, ICLR): near-uniform, with a cap on the passes
+over small corpora. Shares of objectives are declared in target tokens and turned into rates of
+examples.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Literal, Protocol, get_args
 
 from xlingual.errors import ConfigError
 
+SizeUnit = Literal["documents", "sentences", "characters", "tokens"]
 
-def temperature_rates(
-    counts: Mapping[str, float],
-    alpha: float = 0.3,
-    scale: float = 1.0,
-    maximum: float | None = None,
-) -> dict[str, float]:
-    """Returns probabilities `min(scale * n, maximum) ** alpha`, normalised to sum 1.
 
-    Args:
-      counts: leaf -> number of examples of its training split (or another declared unit).
-      alpha: 1 is proportional, 0 uniform; 1 / alpha is the temperature.
-      scale: factor on counts.
-      maximum: cap on scaled counts; None for no cap.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How large the leaves of a mixture are, in a unit that is said.
+
+    Attributes:
+      counts: leaf (task name) -> size of its training split, above 0.
+      unit: what is counted: rates by documents and rates by characters differ.
 
     Raises:
-      ConfigError: no leaves, a count of zero or less, or a setting out of range.
+      ConfigError: no leaves, a size that is not positive, or an unknown unit.
     """
-    if not 0.0 <= alpha <= 1.0:
-        raise ConfigError(f"alpha is {alpha}; expected a number in [0, 1]")
-    if scale <= 0.0 or (maximum is not None and maximum <= 0.0):
-        raise ConfigError(f"scale={scale} and maximum={maximum}; expected positive numbers")
-    _check_positive("counts", counts)
-    cap = math.inf if maximum is None else maximum
-    return _normalised({leaf: min(scale * n, cap) ** alpha for leaf, n in counts.items()})
+
+    counts: Mapping[str, float]
+    unit: SizeUnit
+
+    def __post_init__(self) -> None:
+        if self.unit not in get_args(SizeUnit):
+            raise ConfigError(
+                f"unit of sizes is {self.unit!r}; expected one of {', '.join(get_args(SizeUnit))}"
+            )
+        _check_positive("counts", self.counts)
+
+
+class Sampling(Protocol):
+    """A rule from sizes to rates."""
+
+    @property
+    def unit(self) -> SizeUnit:
+        """The unit of the sizes that it takes."""
+
+    def rates(self, sizes: Sizes) -> dict[str, float]:
+        """Returns leaf -> rate, summing to one."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Temperature:
+    """Rates `min(scale * n, maximum) ** alpha`, normalised.
+
+    Attributes:
+      alpha: 1 is proportional, 0 uniform; 1 / alpha is the temperature.
+      unit: of the sizes n; mT5 counts documents.
+      scale: factor on sizes.
+      maximum: cap on scaled sizes; None for no cap.
+
+    Raises:
+      ConfigError: a setting out of range.
+    """
+
+    alpha: float = 0.3
+    unit: SizeUnit = "documents"
+    scale: float = 1.0
+    maximum: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise ConfigError(f"alpha is {self.alpha}; expected a number in [0, 1]")
+        if self.scale <= 0.0 or (self.maximum is not None and self.maximum <= 0.0):
+            raise ConfigError(
+                f"scale={self.scale} and maximum={self.maximum}; expected positive numbers"
+            )
+
+    def rates(self, sizes: Sizes) -> dict[str, float]:
+        """Returns leaf -> rate; see `Sampling`.
+
+        Raises:
+          ConfigError: sizes are in another unit.
+        """
+        _check_unit(sizes, self.unit, "temperature rates")
+        cap = math.inf if self.maximum is None else self.maximum
+        return _normalised(
+            {leaf: min(self.scale * n, cap) ** self.alpha for leaf, n in sizes.counts.items()}
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UniMax:
+    """Rates of the UniMax rule: every leaf gets as many characters, up to its cap of passes.
+
+    Leaves are visited from the smallest: each gets an equal part of the budget that is left, or
+    `max_epochs` passes over its text if that is less. Rates are shares of characters.
+
+    Attributes:
+      budget: characters that the whole run reads.
+      max_epochs: most passes over a leaf; 1, 2 and 4 are sensible.
+      unit: always characters.
+
+    References:
+      Chung et al., 2023, UniMax, ICLR, algorithm 1.
+
+    Raises:
+      ConfigError: a setting out of range.
+    """
+
+    budget: float
+    max_epochs: float = 1.0
+    unit: SizeUnit = "characters"
+
+    def __post_init__(self) -> None:
+        if not (self.budget > 0 and self.max_epochs > 0):
+            raise ConfigError(
+                f"budget={self.budget} and max_epochs={self.max_epochs}; expected positive numbers"
+            )
+        if self.unit != "characters":
+            raise ConfigError(f"unit is {self.unit!r}; UniMax counts characters")
+
+    def allocations(self, sizes: Sizes) -> dict[str, float]:
+        """Returns leaf -> characters that the run reads of it, in the order of `sizes`.
+
+        Raises:
+          ConfigError: sizes are in another unit, or the budget is larger than all allowed passes.
+        """
+        _check_unit(sizes, self.unit, "UniMax rates")
+        most = self.max_epochs * math.fsum(sizes.counts.values())
+        if self.budget > most:
+            raise ConfigError(
+                f"budget={self.budget:g} characters exceeds {self.max_epochs:g} passes over all "
+                f"text, {most:g}; expected a smaller budget or a larger max_epochs"
+            )
+        left, found = float(self.budget), {}
+        by_size = sorted(sizes.counts, key=lambda leaf: sizes.counts[leaf])
+        for index, leaf in enumerate(by_size):
+            equal = left / (len(by_size) - index)
+            found[leaf] = min(equal, self.max_epochs * sizes.counts[leaf])
+            left -= found[leaf]
+        return {leaf: found[leaf] for leaf in sizes.counts}
+
+    def rates(self, sizes: Sizes) -> dict[str, float]:
+        """Returns leaf -> share of the characters; see `Sampling`.
+
+        Divide by mean characters an example (`example_rates`) for rates of examples.
+
+        Raises:
+          ConfigError: see `allocations`.
+        """
+        return _normalised(self.allocations(sizes))
+
+
+def language_pair_rates(
+    pairs: Mapping[str, tuple[str, str]], language_rates: Mapping[str, float]
+) -> dict[str, float]:
+    """Returns rates of directions whose two languages are drawn independently of each other.
+
+    Source and target are drawn by `language_rates` until there is data for the pair. The other
+    usual rule, rates by the number of pairs to the power .3, is `Temperature` on the sizes of the
+    directions.
+
+    Args:
+      pairs: leaf (task name) -> its source and target language, different ones.
+      language_rates: language -> rate, e.g. of `Temperature` on monolingual sizes.
+
+    Raises:
+      ConfigError: no pairs, a language without a rate, or a rate that is not positive.
+    """
+    missing = sorted({lang for pair in pairs.values() for lang in pair} - set(language_rates))
+    if missing:
+        raise ConfigError(f"language_rates lacks the languages {missing}")
+    _check_positive("language_rates", language_rates)
+    rates = {
+        leaf: language_rates[source] * language_rates[target]
+        for leaf, (source, target) in pairs.items()
+    }
+    _check_positive("pairs", rates)
+    return _normalised(rates)
 
 
 def objective_shares(
@@ -63,27 +208,30 @@ def objective_shares(
     return leaves
 
 
-def token_rates(
-    rates: Mapping[str, float], mean_target_tokens: Mapping[str, float]
-) -> dict[str, float]:
-    """Returns rates of examples that give each leaf its declared share of target tokens.
+def example_rates(shares: Mapping[str, float], mean_sizes: Mapping[str, float]) -> dict[str, float]:
+    """Returns rates of examples that give each leaf its declared share of tokens or characters.
 
     Packing does not change them: they count examples before packing.
 
     Args:
-      rates: leaf -> share of weighted target tokens.
-      mean_target_tokens: leaf -> mean weighted target tokens of its examples.
+      shares: leaf -> share of weighted target tokens, or of characters.
+      mean_sizes: leaf -> mean size of its examples in the same unit.
 
     Raises:
       ConfigError: a leaf without a mean, or one that is not positive (a leaf without data).
     """
-    missing = sorted(set(rates) - set(mean_target_tokens))
+    missing = sorted(set(shares) - set(mean_sizes))
     if missing:
-        raise ConfigError(f"mean_target_tokens lacks the leaves {missing}")
-    _check_positive("rates", rates)
-    means = {leaf: mean_target_tokens[leaf] for leaf in rates}
-    _check_positive("mean_target_tokens", means)
-    return _normalised({leaf: rate / means[leaf] for leaf, rate in rates.items()})
+        raise ConfigError(f"mean_sizes lacks the leaves {missing}")
+    _check_positive("shares", shares)
+    means = {leaf: mean_sizes[leaf] for leaf in shares}
+    _check_positive("mean_sizes", means)
+    return _normalised({leaf: share / means[leaf] for leaf, share in shares.items()})
+
+
+def _check_unit(sizes: Sizes, unit: SizeUnit, user: str) -> None:
+    if sizes.unit != unit:
+        raise ConfigError(f"sizes are in {sizes.unit}; these {user} expect {unit}")
 
 
 def _normalised(values: Mapping[str, float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import seqio
 
+from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.data.tf_errors import as_config_error
 from xlingual.data.vocabularies import vocabulary_hash
 from xlingual.errors import ConfigError
@@ -68,9 +69,11 @@ def load_vocabulary_of(task: seqio.Task) -> seqio.Vocabulary:
 
 
 def describe_vocabulary(vocabulary: seqio.Vocabulary) -> str:
-    """Returns what identifies a vocabulary: the hash of its file, else its description."""
+    """Returns what identifies a vocabulary: the hash of its file or names, else its description."""
     if isinstance(vocabulary, seqio.SentencePieceVocabulary):
         return f"sha256:{vocabulary_hash(vocabulary.sentencepiece_model_file)}"
+    if isinstance(vocabulary, ByteVocabulary):
+        return f"bytes:{vocabulary.digest()}"
     return f"{type(vocabulary).__name__}:{vocabulary.vocab_size}"
 
 

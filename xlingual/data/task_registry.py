@@ -7,16 +7,16 @@ References:
   Roberts et al., 2022, Scaling Up Models and Data with t5x and seqio, arXiv:2203.17189.
 """
 
+import collections
 import dataclasses
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import seqio
 
 from xlingual.data.structure import same_structure
-from xlingual.errors import ConfigError
+from xlingual.errors import ConfigError, nearest
 
 ShareUnit = Literal["tokens", "examples"]
 
@@ -181,7 +181,7 @@ def get_mixture_or_task(name: str) -> seqio.Task | seqio.Mixture:
         return seqio.TaskRegistry.get(name)
     known = [*seqio.MixtureRegistry.names(), *seqio.TaskRegistry.names()]
     raise ConfigError(
-        f"no task or mixture is named {name!r}; {_nearest(name, known)} "
+        f"no task or mixture is named {name!r}; {nearest(name, known)} "
         f"({len(known)} registered: are all task modules imported?)"
     )
 
@@ -197,22 +197,35 @@ def task_metadata(name: str) -> TaskMetadata:
     return _TASKS.get(name, TaskMetadata(name=name))
 
 
-def leaf_shares(name: str) -> tuple[dict[str, float], ShareUnit]:
+def mixture_description(name: str) -> str:
+    """Returns the sentence that a mixture was registered with; empty when there is none."""
+    return _MIXTURES[name].description if name in _MIXTURES else ""
+
+
+def leaf_shares(mixture: str | Mapping[str, float]) -> tuple[dict[str, float], ShareUnit]:
     """Returns the shares of the leaf tasks, in sorted order and summing to one, and their unit.
 
-    A task alone has share 1. Shares of nested mixtures multiply, in the unit of the outer one.
-    Leaves with share 0 are left out.
+    A task alone has share 1, in tokens. Shares of nested mixtures multiply, in the unit of the
+    outer one. Leaves with share 0 are left out.
+
+    Args:
+      mixture: a registered name, or names -> shares in tokens.
 
     Raises:
-      ConfigError: if no task or mixture has this name.
+      ConfigError: if no task or mixture has a name, or a share is not a number >= 0.
     """
-    provider = get_mixture_or_task(name)
+    if isinstance(mixture, Mapping):
+        _check_shares(MixtureMetadata(name=" + ".join(mixture), shares=dict(mixture)))
+        rates: collections.Counter[str] = collections.Counter()
+        for name, share in mixture.items():
+            for task, part in leaf_shares(name)[0].items():
+                rates[task] += share * part  # type: ignore[assignment]
+        return _normalised(rates), "tokens"
+    provider = get_mixture_or_task(mixture)
     if isinstance(provider, seqio.Task):
-        return {name: 1.0}, "examples"
-    rates = {task.name: float(provider.get_rate(task)) for task in provider.tasks}
-    total = sum(rates.values())
-    shares = {task: rate / total for task, rate in sorted(rates.items()) if rate > 0}
-    return shares, _MIXTURES[name].share_unit if name in _MIXTURES else "examples"
+        return {mixture: 1.0}, "tokens"
+    found = {task.name: float(provider.get_rate(task)) for task in provider.tasks}
+    return _normalised(found), _MIXTURES[mixture].share_unit if mixture in _MIXTURES else "examples"
 
 
 def unregister(name: str) -> None:
@@ -239,6 +252,6 @@ def _check_shares(metadata: MixtureMetadata) -> None:
         raise ConfigError(f"mixture {metadata.name!r} has no leaf with a share above 0")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
-    return f"nearest: {', '.join(matches)}" if matches else "no registered name is similar"
+def _normalised(rates: Mapping[str, float]) -> dict[str, float]:
+    total = sum(rates.values())
+    return {task: rate / total for task, rate in sorted(rates.items()) if rate > 0}

@@ -144,10 +144,12 @@ class Partitioner:
                     f"{name} has {len(rows)} rows on this host; expected a multiple of its "
                     f"{local_shards} batch shards"
                 )
-        return {
-            name: jax.make_array_from_process_local_data(self.batch_sharding, np.asarray(rows))
-            for name, rows in host_batch.items()
-        }
+        # With several processes this counts as an implicit transfer, which the train loop forbids.
+        with jax.transfer_guard_host_to_device("allow"):
+            return {
+                name: jax.make_array_from_process_local_data(self.batch_sharding, np.asarray(rows))
+                for name, rows in host_batch.items()
+            }
 
     def shardings(self, axes: PyTree, shapes: PyTree) -> PyTree:
         """Returns the sharding of every array of a tree (`specs.shardings`).

@@ -7,7 +7,7 @@ into its checkpoints.
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -115,16 +115,25 @@ class Counters:
         return sum(self.tokens.values()) / self.seconds if self.seconds else 0.0
 
 
+DeclaredShares = Callable[[int], Mapping[str, float] | None]
+
+
 class Book:
     """Adds up steps between two log lines, and over the whole run."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], declared_shares: DeclaredShares | None = None
+    ) -> None:
         """Opens an empty book.
 
         Args:
           tasks: the leaves of the mixture; `tasks[i]` has id `i + 1`.
+          declared_shares: number of steps -> task name -> share of those steps, or None where no
+            share is declared; by default the tasks' own.
         """
         self._tasks = tuple(tasks)
+        constant = {task.name: task.share for task in self._tasks}
+        self._declared = declared_shares or (lambda steps: constant)
         self._groups = make_groups(self._tasks)
         self.counters = Counters()
         self._start_period()
@@ -214,13 +223,14 @@ class Book:
         Too much is more than `SHARE_TOLERANCE` of the declared share; it is only asked after
         `SHARE_STEPS` steps.
         """
-        if self.counters.steps < SHARE_STEPS:
+        shares = self._declared(self.counters.steps)
+        if self.counters.steps < SHARE_STEPS or shares is None:
             return {}
         strayed = {}
         for group, members in self._groups.items():
             kind, _, name = group.partition("/")
             realised = self.realised_share(members)
-            declared = sum(self._tasks[index].share for index in members)
+            declared = sum(shares[self._tasks[index].name] for index in members)
             if kind == "objective" and abs(realised - declared) > SHARE_TOLERANCE * declared:
                 strayed[name] = (realised, declared)
         return strayed
@@ -229,11 +239,11 @@ class Book:
         ids = [index + 1 for index in members]
         sums = {name: pair[:, ids].sum(axis=1) for name, pair in self._by_task.items()}
         numbers = {name: total / weight for name, (total, weight) in sums.items() if weight}
-        return numbers | {
-            "targets": float(self._targets[ids].sum()),
-            "share": self.realised_share(members),
-            "declared_share": sum(self._tasks[index].share for index in members),
-        }
+        numbers["targets"] = float(self._targets[ids].sum())
+        numbers["share"] = self.realised_share(members)
+        if (shares := self._declared(self.counters.steps)) is not None:
+            numbers["declared_share"] = sum(shares[self._tasks[i].name] for i in members)
+        return numbers
 
     def state(self) -> dict[str, Any]:
         """Returns the counters as JSON types; floats survive JSON exactly."""

@@ -26,6 +26,7 @@ from xlingual.partitioning.partitioner import Partitioner
 from xlingual.reporting.results import peak_rss_bytes, write_results
 from xlingual.reporting.table import print_report
 from xlingual.training import startup
+from xlingual.training.curriculum import Curriculum, Feed, SourceOrder
 from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
 from xlingual.training.hooks import Hook, HookContext, is_due
 from xlingual.training.interruption import Interruption
@@ -45,6 +46,7 @@ def train(
     optimizer: Optimizer,
     partitioner: Partitioner,
     train_steps: int,
+    curriculum: Curriculum | None = None,
     num_microbatches: int = 1,
     seed: int = 0,
     log_period_steps: int = 100,
@@ -67,6 +69,7 @@ def train(
       optimizer: the optimizer.
       partitioner: mesh and rules.
       train_steps: updates at the end of the run, those before a restart included.
+      curriculum: how batches are chosen; None for the order of `source`.
       num_microbatches: parts of a batch that are computed one after the other.
       seed: parameters and dropout depend on it.
       log_period_steps: steps between log lines.
@@ -91,14 +94,16 @@ def train(
         ),
         optimizer=optimizer,
         hooks=tuple(hooks),
+        curriculum=curriculum or SourceOrder(),
         num_microbatches=num_microbatches,
         log_period_steps=log_period_steps,
         last_step=train_steps,
     )
     layout, fingerprint = run.validate(allow_changes)
     with CheckpointManager(model_dir, checkpointer or CheckpointConfig()) as manager:
-        snapshots = Snapshots(manager, fingerprint, source, partitioner, config_text)
-        return run.execute(layout, snapshots, allow_changes)
+        feed = run.curriculum.open(run.context, layout)
+        snapshots = Snapshots(manager, fingerprint, source, feed, config_text)
+        return run.execute(layout, feed, snapshots, allow_changes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,7 @@ class _Run:
     context: HookContext
     optimizer: Optimizer
     hooks: tuple[Hook, ...]
+    curriculum: Curriculum
     num_microbatches: int
     log_period_steps: int
     last_step: int
@@ -126,7 +132,7 @@ class _Run:
         layout = plan_state(context.model, self.optimizer, context.partitioner, context.source.spec)
         startup.check_losses_of(context.model, context.losses, layout, context.source)
         fingerprint = make_fingerprint(
-            data=context.source.fingerprint(),
+            data={**context.source.fingerprint(), "curriculum": self.curriculum},
             model=context.model,
             losses=context.losses,
             optimizer=self.optimizer,
@@ -139,7 +145,11 @@ class _Run:
         return layout, fingerprint
 
     def execute(
-        self, layout: StateLayout, snapshots: Snapshots, allow_changes: Sequence[str]
+        self,
+        layout: StateLayout,
+        feed: Feed,
+        snapshots: Snapshots,
+        allow_changes: Sequence[str],
     ) -> TrainState:
         """Restores or makes the state, compiles, takes the steps and reports."""
         context = self.context
@@ -161,10 +171,11 @@ class _Run:
                 throughput=Throughput(
                     context.model, context.source.spec, list(context.partitioner.mesh.devices.flat)
                 ),
+                more_numbers=feed.numbers,
             )
             try:
                 state = self.take_steps(
-                    state, first_step, train_step, snapshots, recorder, interruption
+                    state, first_step, train_step, feed, snapshots, recorder, interruption
                 )
             except FloatingPointError as error:
                 raise ConfigError(f"{error}; {snapshots.describe_latest()}") from error
@@ -198,6 +209,7 @@ class _Run:
         state: TrainState,
         first_step: int,
         train_step: TrainStep,
+        feed: Feed,
         snapshots: Snapshots,
         recorder: Recorder,
         interruption: Interruption,
@@ -207,11 +219,13 @@ class _Run:
             self.run_hooks(self.hooks, state, recorder)
             return state
         recorder.start()
-        batch = _next_batch(snapshots, first_step)
+        batch = _next_batch(feed, first_step)
         for step in range(first_step + 1, self.last_step + 1):
             with jax.transfer_guard("disallow"):
+                feed.before_update(state)
                 state, metrics = train_step(state, batch)
                 recorder.push(step, metrics)
+                feed.after_update(state)
             stop = interruption.stop_requested(step)
             due = () if stop else self.due_hooks(step)
             save = stop or step == self.last_step or snapshots.is_due(step)
@@ -223,7 +237,7 @@ class _Run:
             if stop:
                 break
             if step < self.last_step:
-                batch = _next_batch(snapshots, step)
+                batch = _next_batch(feed, step)
         recorder.log()
         return state
 
@@ -260,10 +274,10 @@ class _Run:
             print(f"{self.last_step} steps done; results: {path}; {where}")
 
 
-def _next_batch(snapshots: Snapshots, step: int) -> dict[str, jax.Array]:
+def _next_batch(feed: Feed, step: int) -> dict[str, jax.Array]:
     try:
         with jax.transfer_guard("disallow"):
-            return next(snapshots.batches)
+            return feed.next_batch(step + 1)
     except StopIteration:
         raise ConfigError(
             f"the data end after step {step}; expected an endless stream (num_epochs=None), or "

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
@@ -22,6 +22,7 @@ class Recorder:
         *,
         log_period_steps: int,
         throughput: Throughput | None = None,
+        more_numbers: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """Makes a recorder without entries.
 
@@ -30,11 +31,13 @@ class Recorder:
           writer: takes the numbers of a log period.
           log_period_steps: steps between log lines.
           throughput: counts useful work; None leaves it out.
+          more_numbers: returns what else a log line has.
         """
         self._book = book
         self._writer = writer
         self._log_period_steps = log_period_steps
         self._throughput = throughput
+        self._more_numbers = more_numbers
         self._pending: tuple[int, StepMetrics] | None = None
         self._last_step = 0
         self._warned = False
@@ -84,6 +87,7 @@ class Recorder:
             return
         if self._throughput is not None:
             numbers |= self._throughput.take()
+        numbers |= self._more_numbers()
         self._writer.write(self._last_step, numbers)
         if not self._warned and (strayed := self._book.strayed_objectives()):
             self._warned = True

@@ -8,9 +8,8 @@ import jax
 
 from xlingual.checkpointing.manager import Checkpoint, CheckpointManager
 from xlingual.data.base import BatchSource
-from xlingual.data.iterator import GlobalBatchIterator
-from xlingual.partitioning.partitioner import Partitioner
 from xlingual.reporting.metrics import Book
+from xlingual.training.curriculum import Feed
 from xlingual.training.fingerprint import check_fingerprint, is_of_data
 from xlingual.training.state import StateLayout, TrainState
 
@@ -23,16 +22,16 @@ class Snapshots:
         manager: CheckpointManager,
         fingerprint: Mapping[str, Any],
         source: BatchSource,
-        partitioner: Partitioner,
+        feed: Feed,
         config_text: str | Callable[[], str] = "",
     ) -> None:
-        """Opens the data stream at its beginning, and an empty book.
+        """Opens an empty book.
 
         Args:
           manager: of the run's folder.
           fingerprint: of the configuration at hand.
           source: the training data.
-          partitioner: places batches.
+          feed: the run's batches, at their beginning.
           config_text: the operative configuration, or a function that returns it.
 
         Raises:
@@ -42,9 +41,9 @@ class Snapshots:
         self._fingerprint = fingerprint
         self._config_text = config_text
         self._begun = time.monotonic()
-        self.batches = GlobalBatchIterator(source.iterator(), partitioner)
-        self.batches.state()  # what cannot be saved is refused now, not at the first checkpoint
-        self.book = Book(source.tasks)
+        self._feed = feed
+        feed.state()  # what cannot be saved is refused now, not at the first checkpoint
+        self.book = Book(source.tasks, source.declared_shares)
 
     def is_due(self, step: int) -> bool:
         """Whether the period asks for a checkpoint after `step` updates."""
@@ -72,7 +71,7 @@ class Snapshots:
         differences = check_fingerprint(metadata["fingerprint"], self._fingerprint, allow_changes)
         state = self._manager.load_state(step, layout.shapes)
         if not any(is_of_data(name) for name in differences):
-            self.batches.restore(self._manager.load_position(step))
+            self._feed.restore(self._manager.load_position(step))
         self.book.restore(metadata["counters"])
         return state
 
@@ -89,7 +88,7 @@ class Snapshots:
             step,
             Checkpoint(
                 state=state,
-                position=self.batches.state(),
+                position=self._feed.state(),
                 metadata=metadata,
                 config_text=self.config_text(),
             ),
