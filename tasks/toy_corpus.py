@@ -96,6 +96,24 @@ def pairs(source: str, target: str, split: str) -> tuple[list[str], list[str]]:
     return list(_rendered(owner, split, source)), list(_rendered(owner, split, target))
 
 
+def triples(source: str, target: str, split: str) -> tuple[list[str], list[str], list[str]]:
+    """Returns texts of two languages and, between them, of English.
+
+    In the train split they are those that the source language has in common with English.
+
+    Args:
+        source: a natural language other than English.
+        target: another one.
+        split: one of "train", "validation", "test".
+
+    Returns:
+        Three lists of equal length: source, English, target.
+    """
+    owner = source if split == "train" else PIVOT
+    texts = [list(_rendered(owner, split, language)) for language in (source, PIVOT, target)]
+    return texts[0], texts[1], texts[2]
+
+
 def vocabulary_texts() -> Iterable[str]:
     """Yields texts of every language from the train split, to train a vocabulary from."""
     for index in range(1500):

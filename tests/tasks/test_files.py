@@ -9,7 +9,7 @@ import logging
 import pytest
 import seqio
 
-from tasks import files, sources
+from tasks import files, row_cache, sources
 from xlingual.data import evaluation_sets, feature_converters, task_registry
 from xlingual.data.datasets import SeqioSource
 from xlingual.data.languages import language_name
@@ -96,6 +96,11 @@ def _examples(name, num_examples=5):
     )
 
 
+def _vocabulary():
+    task = seqio.TaskRegistry.get("files_translation_de_en")
+    return task.output_features["targets"].vocabulary
+
+
 def _task_names(prefix):
     return [name for name in seqio.TaskRegistry.names() if name.startswith(prefix)]
 
@@ -120,7 +125,7 @@ def test_every_direction_with_english_is_trained_and_no_other(folder):
 
 
 def test_texts_and_tags_are_those_of_the_direction(folder):
-    control = files._vocabulary(folder, _VOCAB_SIZE).special_tokens
+    control = _vocabulary().special_tokens
     names = _task_names("files_translation_")
     assert len(names) == 2 * len(files.PAIRS) + 6
     for name, examples in evaluation_sets.load_examples_of(
@@ -135,7 +140,7 @@ def test_texts_and_tags_are_those_of_the_direction(folder):
 
 
 def test_ptlm_prompts_name_both_languages_and_code_keeps_its_lines(folder):
-    vocabulary = files._vocabulary(folder, _VOCAB_SIZE)
+    vocabulary = _vocabulary()
     (example,) = _examples("files_ptlm_en_python", 1)
     prompt = f"translate {language_name('en')} to {language_name('python')}: <nl>"
     assert vocabulary.decode(example.inputs.tolist()).startswith(prompt)
@@ -195,7 +200,7 @@ def test_registering_twice_changes_nothing_and_another_folder_is_refused(folder,
 
 
 def test_bad_lines_are_counted(folder, caplog):
-    sources.read_table.cache_clear()
+    row_cache._warn_once.cache_clear()
     source = seqio.TaskRegistry.get("files_translation_de_en").source
     with caplog.at_level(logging.WARNING):
         assert sources.count_records(source, "train") == _NUM_ROWS["train"]
