@@ -1,5 +1,6 @@
 """The console script: verbs are found, help shows an example, bad input exits with 2."""
 
+import argparse
 import base64
 import hashlib
 import os
@@ -36,6 +37,15 @@ def test_unknown_options_are_refused(capsys):
             main.main(argv)
         assert stop.value.code == 2
         assert "unrecognised arguments" in capsys.readouterr().err
+
+
+def test_overrides_are_collected_spaces_and_all():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", nargs="?")
+    parser.set_defaults(gin_overrides=[])
+    args = main._parse(parser, ["--gin.A={'b': 1, 'c': 2}", "--gin.x.y=z=1"])
+    assert args.gin_overrides == [("A", "{'b': 1, 'c': 2}"), ("x.y", "z=1")] and args.name is None
+    assert main._parse(parser, ["task"]).gin_overrides == []
 
 
 def test_bad_input_is_one_line_without_a_traceback(capsys):

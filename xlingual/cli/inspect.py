@@ -1,31 +1,35 @@
-"""`xlingual inspect`: what a task or mixture feeds a model, before any device time is spent."""
+"""`xlingual inspect`: what a task, mixture or experiment feeds a model, before it trains."""
 
 import argparse
+import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import gin
 import numpy as np
-import seqio
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console, RenderableType
 
-from xlingual.cli import gin_flags
-from xlingual.data import feature_converters, task_checks
-from xlingual.data.base import TaskInfo
+from xlingual.cli import gin_flags, inspection
+from xlingual.data import feature_converters, task_checks, task_registry
+from xlingual.data.arms import ArmsSource
 from xlingual.data.datasets import SeqioSource
+from xlingual.data.staged import StagedSource
 from xlingual.errors import ConfigError
+from xlingual.objectives import registry
 from xlingual.training import loop
 
-HELP = "show rates, token shares, fill and packed examples of a task or mixture"
-EXAMPLE = "xlingual inspect toy_pretrain --inputs=128 --targets=128 --num_rows=2"
+HELP = "show stages, rates, token shares, fill and examples of a task, mixture or experiment"
+EXAMPLE = "xlingual inspect toy_pretrain --inputs=128 --targets=128 --html=toy.html"
 CONVERTERS = {
     "encoder_decoder": feature_converters.EncDecFeatureConverter,
     "decoder_only": feature_converters.DecoderFeatureConverter,
 }
-_COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
-_FILL_BATCHES = 4
+_ROWS = 128
+_LONGER = 8
+_PIPE_WIDTH = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,126 +39,163 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gin_flags.add_gin_arguments(parser)
     parser.add_argument("--inputs", type=int, default=128, help="length of inputs in tokens")
     parser.add_argument("--targets", type=int, default=128, help="length of targets in tokens")
-    parser.add_argument("--num_rows", type=int, default=2, help="packed rows to show")
+    parser.add_argument("--num_examples", type=int, default=6, help="examples to show")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--family", choices=sorted(CONVERTERS), default="encoder_decoder")
+    parser.add_argument("--split", help="default: train, or validation where there is no train")
+    parser.add_argument(
+        "--family",
+        choices=sorted(CONVERTERS),
+        help="default: encoder_decoder, or decoder_only where objectives train no other",
+    )
+    parser.add_argument("--html", metavar="FILE", help="also write the report as one HTML page")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the tables; returns 0.
+    """Prints the report; returns 0.
 
     Raises:
-      ConfigError: the name, a module, a split or the lengths are wrong.
+      ConfigError: the name, a module, a split, the lengths or the HTML file are wrong.
     """
-    if args.num_rows < 0:
-        raise ConfigError(f"--num_rows={args.num_rows}; expected 0 or more")
-    source = _source_of(args)
-    tasks = source.tasks
-    batches = list(itertools.islice(_batches(source), _FILL_BATCHES))
-    console = Console()
-    console.print(_task_table(source, batches))
-    console.print(_fill_line(batches))
-    vocabulary = task_checks.load_vocabulary_of(seqio.TaskRegistry.get(tasks[0].name))
-    for row in range(min(args.num_rows, len(batches[0]["decoder_target_tokens"]))):
-        one = {name: value[row] for name, value in batches[0].items()}
-        _print_row(console, row, one, tasks, vocabulary)
+    if args.num_examples < 0:
+        raise ConfigError(f"--num_examples={args.num_examples}; expected 0 or more")
+    title, source = _source_of(args)
+    parts = report(source, args.num_examples)
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+    for part in parts:
+        console.print(part)
+    if args.html:
+        page = inspection.html_page(f"xlingual inspect {title}", parts)
+        try:
+            pathlib.Path(args.html).write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--html={args.html} cannot be written: {error}") from error
     return 0
 
 
-def _source_of(args: argparse.Namespace) -> SeqioSource:
-    """Returns the data of an experiment, or of the named task or mixture."""
+def report(source: Any, num_examples: int) -> list[RenderableType]:
+    """Returns what is shown, from the top.
+
+    Args:
+      source: `SeqioSource`, or stages or arms of it, which are shown in turn.
+      num_examples: examples to show of each.
+
+    Raises:
+      ConfigError: a source of another kind, or stages or arms that do not fit together.
+    """
+    if isinstance(source, SeqioSource):
+        return _report_one("", source, num_examples)
+    if isinstance(source, StagedSource):
+        parts: list[RenderableType] = [inspection.stage_table(source.schedule)]
+    elif isinstance(source, ArmsSource):
+        parts = [inspection.arm_table(source.arms)]
+    else:
+        raise ConfigError(
+            f"the data source is {type(source).__name__}; inspect shows SeqioSource, and "
+            "StagedSource and ArmsSource of it"
+        )
+    members = source.combined
+    if members.tasks and members.spec:  # raises if the members do not fit together
+        for name, one in members.sources.items():
+            parts += _report_one(f"{name}: ", one, num_examples)
+    return parts
+
+
+def _report_one(heading: str, source: Any, num_examples: int) -> list[RenderableType]:
+    tasks = source.tasks
+    batches = list(itertools.islice(_batches(source), -(-_ROWS // source.batch_size)))
+    lengths = ", ".join(f"{name} {n}" for name, n in source.task_feature_lengths.items())
+    mixture = inspection.mixture_text(source.mixture_or_task_name)
+    table = inspection.task_table(
+        f"{heading}{mixture}, split {source.split}, {lengths}",
+        tasks,
+        source.example_rates,
+        source.statistics,
+        _losses(source),
+        batches,
+    )
+    parts: list[RenderableType] = [
+        table,
+        inspection.column_notes(tasks[0].share_unit),
+        inspection.fill_line(batches),
+    ]
+    if num_examples:
+        vocabulary = task_checks.load_vocabulary_of(
+            task_registry.get_mixture_or_task(tasks[0].name)
+        )
+        painter = inspection.Painter(vocabulary, tasks)
+        examples = list(inspection.examples_of(batches))
+        parts.append(inspection.legend())
+        parts += [painter.paint(one) for one in inspection.choose(examples, num_examples)]
+    return parts
+
+
+def _source_of(args: argparse.Namespace) -> tuple[str, Any]:
+    """Returns the name and the data of an experiment, or of the named task or mixture."""
+    if args.gin_file and args.name is not None:
+        raise ConfigError(f"both {args.name!r} and --gin_file are given; expected one of them")
     if args.gin_file:
         gin_flags.parse_gin(args)
-        return gin.get_bindings(loop.train, resolve_references=True)["source"]
+        source = gin.get_bindings(loop.train, resolve_references=True)["source"]
+        return " ".join(args.gin_file), source
     if args.name is None:
         raise ConfigError("no task or mixture named; expected a name, or an experiment: --gin_file")
-    return SeqioSource(
+    modules = list(args.module or ["tasks.toy"])
+    task_checks.import_task_modules(modules)
+    source = SeqioSource(
         mixture_or_task_name=args.name,
         task_feature_lengths={"inputs": args.inputs, "targets": args.targets},
         batch_size=32,
-        feature_converter=CONVERTERS[args.family](pack=True),
-        split=args.split,
+        feature_converter=CONVERTERS[args.family or _first_family(args.name)](pack=True),
+        split=args.split or _first_split(args.name),
         seed=args.seed,
-        task_modules=list(args.module or ["tasks.toy"]),
+        task_modules=modules,
     )
+    return args.name, source
+
+
+def _first_family(name: str) -> str:
+    """Returns the first family of models that every leaf's objective trains."""
+    leaves = task_registry.leaf_shares(name)[0]
+    found = {task_registry.task_metadata(leaf).objective for leaf in leaves}
+    trained = [one.families for key, one in registry.objectives().items() if key in found]
+    for family in registry.BOTH_FAMILIES:
+        if all(family in families for families in trained):
+            return family
+    return registry.ENCODER_DECODER
+
+
+def _first_split(name: str) -> str:
+    """Returns `train` if every leaf has it, else the first split that all have."""
+    leaves = [
+        task_registry.get_mixture_or_task(leaf) for leaf in task_registry.leaf_shares(name)[0]
+    ]
+    for split in ("train", *leaves[0].splits):
+        if all(split in leaf.splits for leaf in leaves):
+            return str(split)
+    raise ConfigError(f"the tasks of {name!r} have no split in common; name one: --split")
+
+
+def _losses(source: SeqioSource) -> Mapping[str, inspection.Loss | None]:
+    """Returns task -> what the lengths cost it; None for tasks that longer lengths do not suit."""
+    longer = {name: _LONGER * length for name, length in source.task_feature_lengths.items()}
+    whole = dataclasses.replace(source, task_feature_lengths=longer)
+    try:
+        found = dict(whole.statistics)
+    except ConfigError:
+        found = {}
+        for info in source.tasks:
+            alone = dataclasses.replace(whole, mixture_or_task_name=info.name)
+            try:
+                found.update(alone.statistics)
+            except ConfigError:
+                continue
+    return {
+        name: inspection.Loss.between(here, found[name]) if name in found else None
+        for name, here in source.statistics.items()
+    }
 
 
 def _batches(source: SeqioSource) -> Iterator[dict[str, np.ndarray]]:
     iterator = source.iterator()
     while True:
         yield next(iterator)
-
-
-def _task_table(source: SeqioSource, batches: list[dict[str, np.ndarray]]) -> Table:
-    """Returns one row a task: declared share, rate of examples, realised share, sizes."""
-    title = f"{source.mixture_or_task_name}: shares in {source.tasks[0].share_unit}"
-    table = Table(title=title)
-    columns = ("task", "declared", "rate", "realised", "inputs", "targets", "examples/epoch")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True)
-    weights = np.concatenate([b["decoder_loss_weights"].ravel() for b in batches])
-    ids = np.concatenate([b["decoder_task_ids"].ravel() for b in batches])
-    sums = np.bincount(ids, weights, minlength=len(source.tasks) + 1)[1:]
-    for info, realised in zip(source.tasks, sums / max(sums.sum(), 1e-9), strict=True):
-        measured = source.statistics[info.name]
-        epoch = info.examples_per_epoch
-        table.add_row(
-            info.name,
-            f"{info.share:.4f}",
-            f"{source.example_rates[info.name]:.4f}",
-            f"{realised:.4f}",
-            f"{measured.mean_input_tokens:.1f}",
-            f"{measured.mean_target_tokens:.1f}",
-            "?" if epoch is None else f"{epoch:,.0f}",
-        )
-    return table
-
-
-def _fill_line(batches: list[dict[str, np.ndarray]]) -> str:
-    """Returns the share of positions that are not padding, per stack."""
-    parts = []
-    for name in batches[0]:
-        if name.endswith("_segment_ids"):
-            filled = np.mean([np.mean(batch[name] > 0) for batch in batches])
-            segments = np.mean([batch[name].max(axis=1).mean() for batch in batches])
-            stack = name.removesuffix("_segment_ids")
-            parts.append(f"{stack} {filled:.3f} ({segments:.1f} examples a row)")
-    rows = sum(len(batch["decoder_target_tokens"]) for batch in batches)
-    return f"fill over {rows} rows: " + ", ".join(parts)
-
-
-def _print_row(
-    console: Console,
-    index: int,
-    row: Mapping[str, np.ndarray],
-    tasks: Sequence[TaskInfo],
-    vocabulary: seqio.Vocabulary,
-) -> None:
-    """Prints a packed row: a colour a segment, bold sentinels and tags, dim weight 0."""
-    console.rule(f"row {index}")
-    stacks = ["encoder_input_tokens", "decoder_target_tokens"]
-    segments = row["decoder_segment_ids"]
-    for segment in range(1, int(segments.max()) + 1):
-        first = int(np.argmax(segments == segment))
-        console.print(f"[bold]{tasks[int(row['decoder_task_ids'][first]) - 1].name}[/bold]")
-        for name in [stack for stack in stacks if stack in row]:
-            stack = name.split("_")[0]
-            chosen = row[f"{stack}_segment_ids"] == segment
-            weights = row["decoder_loss_weights"] if stack == "decoder" else np.ones_like(chosen)
-            text = Text(f"  {name}: ", style="dim")
-            for token, weight in zip(row[name][chosen], weights[chosen], strict=True):
-                text.append(_piece(vocabulary, int(token)), _style(segment, float(weight)))
-                text.append(" ")
-            console.print(text)
-
-
-def _style(segment: int, weight: float) -> str:
-    colour = _COLOURS[segment % len(_COLOURS)]
-    return f"dim {colour}" if weight == 0 else colour
-
-
-def _piece(vocabulary: seqio.Vocabulary, token: int) -> str:
-    if isinstance(vocabulary, seqio.SentencePieceVocabulary):
-        return str(vocabulary.tokenizer.id_to_piece(token))
-    return str(vocabulary.decode([token]))

@@ -1,7 +1,8 @@
 """`xlingual VERB ...`: finds the verb's module in this folder and calls it.
 
 A verb is a module `xlingual/cli/VERB.py` with `HELP` (one line), `EXAMPLE` (a command),
-`add_arguments(parser)` and `main(args) -> int`. A new verb is a new file.
+`add_arguments(parser)` and `main(args) -> int`. A new verb is a new file; an underscore of its name
+is a hyphen on the command line.
 """
 
 import argparse
@@ -14,6 +15,10 @@ from types import ModuleType
 
 import xlingual.cli
 from xlingual.errors import ConfigError
+
+NOT_VERBS = ("main", "gin_flags", "inspection")
+OVERRIDES = ("gin", "beam")
+"""Families of flags that are passed on by name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,11 +68,11 @@ def restart_with_huge_pages() -> None:
 def verbs() -> list[str]:
     """Returns the names of all verbs, sorted."""
     modules = pkgutil.iter_modules(xlingual.cli.__path__)
-    return sorted(m.name for m in modules if m.name not in ("main", "gin_flags"))
+    return sorted(m.name.replace("_", "-") for m in modules if m.name not in NOT_VERBS)
 
 
 def _load(name: str) -> ModuleType:
-    return importlib.import_module(f"xlingual.cli.{name}")
+    return importlib.import_module(f"xlingual.cli.{name.replace('-', '_')}")
 
 
 def _overview(names: Sequence[str]) -> str:
@@ -77,15 +82,24 @@ def _overview(names: Sequence[str]) -> str:
 
 
 def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parses `argv`, taking `--gin.NAME=value` for verbs that declared `gin_overrides`."""
-    args, rest = parser.parse_known_args(argv)
-    overrides = [word for word in rest if word.startswith("--gin.") and "=" in word]
-    unknown = [word for word in rest if word not in overrides]
-    if unknown or (overrides and not hasattr(args, "gin_overrides")):
-        parser.error(f"unrecognised arguments: {' '.join(unknown or overrides)}")
-    if overrides:
-        pairs = [word.removeprefix("--gin.").split("=", 1) for word in overrides]
-        args.gin_overrides = [(name, value) for name, value in pairs]
+    """Parses `argv`, collecting `--gin.NAME=value` and `--beam.NAME[=value]` for who wants them.
+
+    A verb that declared `gin_overrides` or `beam_overrides` gets pairs (name, value) there.
+    """
+    rest, overrides = list(argv), {}
+    for family in OVERRIDES:
+        prefix, name = f"--{family}.", f"{family}_overrides"
+        if parser.get_default(name) is None:
+            continue
+        # Taken out first: argparse takes a word with a space in it for a positional argument.
+        words = [w for w in rest if w.startswith(prefix) and (family != "gin" or "=" in w)]
+        rest = [word for word in rest if word not in words]
+        parts = [word.removeprefix(prefix).partition("=") for word in words]
+        overrides[name] = [(key, value) for key, _, value in parts]
+    args, unknown = parser.parse_known_args(rest)
+    vars(args).update(overrides)
+    if unknown:
+        parser.error(f"unrecognised arguments: {' '.join(unknown)}")
     return args
 
 

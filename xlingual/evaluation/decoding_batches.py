@@ -1,10 +1,49 @@
 """Token lists as padded batches that every model family can decode from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
+from xlingual.partitioning.partitioner import Partitioner
+
 START_ID = 0
+
+
+def decode_all(
+    inputs: Sequence[np.ndarray],
+    decode: Callable[[dict[str, jax.Array], int], Any],
+    *,
+    partitioner: Partitioner,
+    batch_size: int,
+    order: Sequence[int],
+    length: Callable[[int], int],
+) -> list[np.ndarray]:
+    """Returns what a decoder writes for each of the inputs, in their order.
+
+    Args:
+      inputs: arrays [n] int32, EOS included.
+      decode: (global batch, its length) -> tokens [batch, written].
+      partitioner: mesh and rules.
+      batch_size: rows that are decoded together; it divides over the mesh.
+      order: indices of all inputs; neighbours share a batch, so those of similar lengths belong
+        together.
+      length: longest inputs of a batch -> columns of the batch.
+    """
+    written: list[Any] = [None] * len(inputs)
+    rows = partitioner.host_rows(batch_size)
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        columns = length(max(len(inputs[i]) for i in indices))
+        batch = make_decoding_batch(
+            [inputs[i] for i in indices], batch_size=batch_size, length=columns
+        )
+        mine = partitioner.shard_batch({name: value[rows] for name, value in batch.items()})
+        tokens = np.asarray(jax.device_get(decode(mine, columns)))
+        for i, ids in zip(indices, tokens, strict=False):
+            written[i] = ids
+    return written
 
 
 def make_decoding_batch(

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 
 from xlingual.data import evaluation_sets, task_registry
@@ -18,7 +17,7 @@ from xlingual.data.base import BatchSource
 from xlingual.data.evaluation_sets import EvaluationExample
 from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
-from xlingual.evaluation.decoding_batches import make_decoding_batch
+from xlingual.evaluation.decoding_batches import decode_all
 from xlingual.evaluation.scores import score_corpus
 from xlingual.losses.base import Loss
 from xlingual.models.base import Model
@@ -123,23 +122,21 @@ class TranslationEvaluator:
 
     def _translate(self, params: PyTree) -> list[str]:
         """Returns the decoded text of every example, in order; short examples go together."""
-        order = sorted(range(len(self._examples)), key=lambda i: len(self._examples[i].targets))
-        texts = [""] * len(order)
-        if not order:
-            return texts
-        rows = self._partitioner.host_rows(self.batch_size)
-        for start in range(0, len(order), self.batch_size):
-            indices = order[start : start + self.batch_size]
-            batch = make_decoding_batch(
-                [self._examples[i].inputs for i in indices],
-                batch_size=self.batch_size,
-                length=self._length,
-            )
-            mine = {name: value[rows] for name, value in batch.items()}
-            tokens = jax.device_get(self._decode(params, self._partitioner.shard_batch(mine)))
-            for i, ids in zip(indices, np.asarray(tokens), strict=False):
-                texts[i] = evaluation_sets.text_decoder(self._examples[i].task).text(ids)
-        return texts
+        lengths = [len(example.targets) for example in self._examples]
+        if not lengths:
+            return []
+        written = decode_all(
+            [example.inputs for example in self._examples],
+            lambda batch, _: self._decode(params, batch),
+            partitioner=self._partitioner,
+            batch_size=self.batch_size,
+            order=sorted(range(len(lengths)), key=lengths.__getitem__),
+            length=lambda _: self._length,
+        )
+        return [
+            evaluation_sets.text_decoder(example.task).text(ids)
+            for example, ids in zip(self._examples, written, strict=True)
+        ]
 
 
 def _spread(items: Sequence[_T], first: int, count: int) -> list[_T]:
