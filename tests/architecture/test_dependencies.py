@@ -34,7 +34,7 @@ EXCEPTIONS = {("cli", "config"), ("outputs", "types")}
 
 THIRD_PARTY = {
     "partitioning": {"jax", "flax"},
-    "objectives": {"tensorflow", "seqio"},
+    "objectives": {"tensorflow", "tensorflow_text", "seqio"},
     "losses": {"jax", "optax", "flax"},
     "optimizers": {"jax", "optax"},
     "reporting": {"jax", "rich", "tensorboardX", "psutil"},
