@@ -8,7 +8,7 @@ GIN_FILE ?= gin/experiments/toy.gin
 TEST_WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: train test lint format types smoke oracle clean
+.PHONY: train test lint format types smoke oracle beam clean
 
 train: $(STAMP)
 	$(BIN)/xlingual train --gin_file=$(GIN_FILE) --gin.MODEL_DIR=$(MODEL_DIR)
@@ -34,6 +34,11 @@ smoke: $(STAMP)
 # The tests against PyTorch run only where it is installed; this installs it.
 oracle: $(STAMP)
 	$(BIN)/pip install --quiet "torch<=2.13.0"
+
+# The tests of pivot-join run only where Apache Beam is installed; this installs it, and the older
+# sentencepiece and protobuf that it needs: use a VENV of its own.
+beam: $(STAMP)
+	$(BIN)/pip install --quiet --editable ".[seqio,dev,beam]"
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -46,8 +46,10 @@ setuptools.setup(
     ],
     extras_require={
         "seqio": [
+            "pyarrow>=16",
             "seqio>=0.0.20,<0.1",
             "t5>=0.9.4,<0.10",
+            "tensorflow-text>=2.16",
             "tensorflow-datasets>=4.9.10,<5",
         ],
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
