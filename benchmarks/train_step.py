@@ -34,6 +34,7 @@ if not __package__:  # run as a script: the folder above is not on the path yet
 from benchmarks.peer import Peer, PeerShape
 from xlingual.cli import gin_flags
 from xlingual.cli.main import restart_with_huge_pages
+from xlingual.data import datasets
 from xlingual.errors import ConfigError
 from xlingual.models.flops import nominal_tokens
 from xlingual.reporting.results import peak_rss_bytes
@@ -147,6 +148,18 @@ def bound_parts() -> dict[str, Any]:
     return parts
 
 
+def spec_of(parts: Mapping[str, Any]) -> BatchSpec:
+    """Returns the form of a batch, without asking what data there is.
+
+    Args:
+      parts: from `bound_parts`.
+    """
+    source = getattr(parts["source"], "base", parts["source"])
+    return datasets.batch_spec(
+        source.feature_converter, source.task_feature_lengths, source.batch_size
+    )
+
+
 def build(parts: Mapping[str, Any]) -> Setup:
     """Returns the training step, compiled.
 
@@ -158,7 +171,7 @@ def build(parts: Mapping[str, Any]) -> Setup:
     """
     model, losses, optimizer = parts["model"], parts["losses"], parts["optimizer"]
     partitioner = parts["partitioner"]
-    spec = parts["source"].spec
+    spec = spec_of(parts)
     num_microbatches = parts.get("num_microbatches", 1)
     partitioner.check_batch_size(spec["decoder_input_tokens"].shape[0], num_microbatches)
     layout = plan_state(model, optimizer, partitioner, spec)
@@ -229,7 +242,7 @@ def peer_shape(parts: Mapping[str, Any], threads: int) -> PeerShape:
     Raises:
       ConfigError: the model has no encoder, or is tied: there is no peer of that shape.
     """
-    sizes, spec = parts["model"].config, parts["source"].spec
+    sizes, spec = parts["model"].config, spec_of(parts)
     if not sizes.num_encoder_layers or sizes.logits_via_embedding:
         raise ConfigError("--peer: expected an encoder-decoder with an output layer of its own")
     batch_size, inputs = spec["encoder_input_tokens"].shape

@@ -191,6 +191,8 @@ def test_the_peer_has_as_many_parameters_as_our_model(monkeypatch):
     step = peer_mt5.make_step(dataclasses.asdict(train_step.peer_shape(parts, threads=1)))
     first, second = step(), step()
     assert np.isfinite([first, second]).all() and first != second
-    boxed = jax.eval_shape(lambda: parts["model"].init(jax.random.key(0), parts["source"].spec))
+    boxed = jax.eval_shape(
+        lambda: parts["model"].init(jax.random.key(0), train_step.spec_of(parts))
+    )
     ours = sum(leaf.size for leaf in jax.tree.leaves(boxed))
     assert sum(parameter.numel() for parameter in made[0].parameters()) == ours
