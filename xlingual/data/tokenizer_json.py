@@ -88,6 +88,9 @@ def _of_sentencepiece(proto: Any) -> tokenizers.Tokenizer:
         )
     if spec.model_type == spec.UNIGRAM:
         tokenizer = tokenizers.Tokenizer(_unigram(proto))
+        cuts = _unigram_cuts(proto)
+        if cuts is not None:
+            tokenizer.pre_tokenizer = cuts
     elif spec.model_type == spec.BPE:
         tokenizer = tokenizers.Tokenizer(_bpe(proto, whole=True))
         kept = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
@@ -136,6 +139,28 @@ def _unigram(proto: Any) -> models.Unigram:
 
     pieces = [(piece.piece, score(piece)) for piece in proto.pieces]
     return models.Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback)
+
+
+def _unigram_cuts(proto: Any) -> pre_tokenizers.PreTokenizer | None:
+    """Returns what sets characters apart that the model does not know, inside `</s>` or `<0x41>`.
+
+    An unknown character costs more than a piece that never wins otherwise. It has a token of its
+    own in any case, so a cut around it changes nothing else. Models of much text know all of ASCII
+    and need no cut.
+    """
+    known = {piece.piece for piece in proto.pieces if piece.type == piece.NORMAL}
+    patterns = []
+    for piece in proto.pieces:
+        if piece.type not in (piece.NORMAL, piece.USER_DEFINED):
+            name = piece.piece
+            unknown = [index for index, letter in enumerate(name) if letter not in known]
+            if unknown:
+                before, letter, after = name[: unknown[0]], name[unknown[0]], name[unknown[0] + 1 :]
+                before, letter, after = (re.escape(part) for part in (before, letter, after))
+                patterns.append(f"(?<={before}){letter}(?={after})")
+    if not patterns:
+        return None
+    return pre_tokenizers.Split(tokenizers.Regex("|".join(patterns)), "isolated")
 
 
 def _bpe(proto: Any, *, whole: bool) -> models.BPE:
