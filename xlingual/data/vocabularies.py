@@ -97,7 +97,7 @@ def train_vocabulary(
         )
     _round_scores(proto)
     _move_to_end(proto, [*control_tokens, *sentinels])
-    _write_atomically(pathlib.Path(path), proto.SerializeToString(deterministic=True))
+    write_atomically(pathlib.Path(path), proto.SerializeToString(deterministic=True))
 
 
 def load_vocabulary(
@@ -234,7 +234,8 @@ def _round_scores(proto: Any) -> None:
         piece.score = round(piece.score * 256) / 256
 
 
-def _write_atomically(path: pathlib.Path, data: bytes) -> None:
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file whole or not at all; its folder is made if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
