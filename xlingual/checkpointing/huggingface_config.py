@@ -35,7 +35,7 @@ FAMILIES: Mapping[str, str] = {
 
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
-_T5_SIZES = {
+T5_SIZES = {
     "vocab_size": "vocab_size",
     "d_model": "d_model",
     "d_ff": "d_ff",
@@ -48,7 +48,9 @@ _T5_SIZES = {
     "dropout_rate": "dropout_rate",
     "layer_norm_epsilon": "norm_epsilon",
 }
-_DECODER_SIZES = {
+"""Setting of the T5 architectures -> field of ours."""
+
+DECODER_SIZES = {
     "vocab_size": "vocab_size",
     "hidden_size": "d_model",
     "intermediate_size": "d_ff",
@@ -58,6 +60,8 @@ _DECODER_SIZES = {
     "num_hidden_layers": "num_decoder_layers",
     "rms_norm_eps": "norm_epsilon",
 }
+"""Setting of the decoders -> field of ours."""
+
 _T5_DEFAULTS = {
     "relative_attention_num_buckets": 32,
     "relative_attention_max_distance": 128,
@@ -100,19 +104,75 @@ _MUST_BE: Mapping[str, tuple[Any, ...]] = {
 """Setting -> the values that can be represented here."""
 
 _WITHOUT_EFFECT = frozenset(
-    """_name_or_path _attn_implementation_autoset _commit_hash architectures model_type
-    transformers_version dtype torch_dtype use_cache is_encoder_decoder classifier_dropout
-    initializer_factor initializer_range dense_act_fn is_gated_act gradient_checkpointing
-    pretraining_tp max_position_embeddings max_window_layers sliding_window n_positions output_past
-    bos_token_id eos_token_id pad_token_id sep_token_id tokenizer_class task_specific_params
-    finetuning_task id2label label2id problem_type return_dict output_attentions
-    output_hidden_states torchscript use_bfloat16 tf_legacy_loss chunk_size_feed_forward prefix
-    tie_encoder_decoder cross_attention_hidden_size max_length min_length do_sample early_stopping
-    num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p
-    repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size
-    bad_words_ids num_return_sequences output_scores return_dict_in_generate forced_bos_token_id
-    forced_eos_token_id remove_invalid_values exponential_decay_length_penalty suppress_tokens
-    begin_suppress_tokens""".split()
+    [
+        "_name_or_path",
+        "_attn_implementation_autoset",
+        "_commit_hash",
+        "architectures",
+        "model_type",
+        "transformers_version",
+        "dtype",
+        "torch_dtype",
+        "use_cache",
+        "is_encoder_decoder",
+        "classifier_dropout",
+        "initializer_factor",
+        "initializer_range",
+        "dense_act_fn",
+        "is_gated_act",
+        "gradient_checkpointing",
+        "pretraining_tp",
+        "max_position_embeddings",
+        "max_window_layers",
+        "sliding_window",
+        "n_positions",
+        "output_past",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "sep_token_id",
+        "tokenizer_class",
+        "task_specific_params",
+        "finetuning_task",
+        "id2label",
+        "label2id",
+        "problem_type",
+        "return_dict",
+        "output_attentions",
+        "output_hidden_states",
+        "torchscript",
+        "use_bfloat16",
+        "tf_legacy_loss",
+        "chunk_size_feed_forward",
+        "prefix",
+        "tie_encoder_decoder",
+        "cross_attention_hidden_size",
+        "max_length",
+        "min_length",
+        "do_sample",
+        "early_stopping",
+        "num_beams",
+        "num_beam_groups",
+        "diversity_penalty",
+        "temperature",
+        "top_k",
+        "top_p",
+        "typical_p",
+        "repetition_penalty",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size",
+        "bad_words_ids",
+        "num_return_sequences",
+        "output_scores",
+        "return_dict_in_generate",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "remove_invalid_values",
+        "exponential_decay_length_penalty",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+    ]
 )
 """Settings that change no logits of a model in evaluation."""
 
@@ -152,7 +212,7 @@ def from_huggingface(
     Raises:
       ConfigError: with every setting that cannot be represented.
     """
-    model_type = settings.get("model_type")
+    model_type = str(settings.get("model_type"))
     if model_type not in ARCHITECTURES:
         raise ConfigError(
             f"{source}: model_type={model_type!r}; expected one of {', '.join(ARCHITECTURES)}"
@@ -198,7 +258,9 @@ def _check(given: Mapping[str, Any], known: set[str]) -> list[str]:
 def _copy_sizes(
     table: Mapping[str, str], given: Mapping[str, Any], optional: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    fields = {ours: given[theirs] for theirs, ours in table.items() if given.get(theirs) is not None}
+    fields = {
+        ours: given[theirs] for theirs, ours in table.items() if given.get(theirs) is not None
+    }
     missing = [n for n in table if given.get(n) is None and n not in optional]
     return fields, [f"{name} is missing; expected a number" for name in missing]
 
@@ -206,7 +268,7 @@ def _copy_sizes(
 def _read_t5(
     model_type: str, given: Mapping[str, Any], tied: bool
 ) -> tuple[dict[str, Any], set[str], list[str]]:
-    fields, wrong = _copy_sizes(_T5_SIZES, given, optional=("num_decoder_layers",))
+    fields, wrong = _copy_sizes(T5_SIZES, given, optional=("num_decoder_layers",))
     fields.setdefault("num_decoder_layers", fields.get("num_encoder_layers"))
     activation = given["feed_forward_proj"]
     if activation not in _ACTIVATIONS or not activation.startswith("gated-"):
@@ -217,7 +279,7 @@ def _read_t5(
         "scale_tied_logits": not tied or _scales(model_type, given, tied),
         "per_layer_relpos": model_type == "umt5",
     }
-    known = {*_T5_SIZES, "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs"}
+    known = {*T5_SIZES, "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs"}
     return fields, known, wrong
 
 
@@ -239,7 +301,7 @@ def _read_decoder(
     model_type: str, given: Mapping[str, Any], tied: bool
 ) -> tuple[dict[str, Any], set[str], list[str]]:
     optional = ("head_dim", "num_key_value_heads")
-    fields, wrong = _copy_sizes(_DECODER_SIZES, given, optional)
+    fields, wrong = _copy_sizes(DECODER_SIZES, given, optional)
     if "d_kv" not in fields and not wrong:
         fields["d_kv"] = fields["d_model"] // fields["num_heads"]
     activations = _GEMMA_ACTIVATIONS if model_type == "gemma" else _ACTIVATIONS
@@ -259,14 +321,14 @@ def _read_decoder(
         "scale_embeddings": model_type == "gemma",
         "scale_tied_logits": False,
     }
-    known = {*_DECODER_SIZES, "hidden_act", "hidden_activation", "tie_word_embeddings"}
+    known = {*DECODER_SIZES, "hidden_act", "hidden_activation", "tie_word_embeddings"}
     known |= {"rope_theta", "rope_scaling", "rope_parameters"}
     return fields, known, wrong + rope_wrong
 
 
 def _read_rope(given: Mapping[str, Any]) -> tuple[float, RopeScaling | None, list[str]]:
     """Base, scaling, and lines on what is wrong; of the old form, the new one, or their mixture."""
-    rope = {"rope_theta": given.get("rope_theta")}
+    rope: dict[str, Any] = {"rope_theta": given.get("rope_theta")}
     rope |= dict(given.get("rope_scaling") or {}) | dict(given.get("rope_parameters") or {})
     theta = float(rope.pop("rope_theta") or 10_000.0)
     kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"

@@ -149,7 +149,7 @@ def _pieces(path: str, shape: tuple[int, ...], rule: Rule) -> Iterator[Piece]:
 
 
 def _pattern(path: str) -> tuple[str, int | None]:
-    """`decoder/layers_3/x` -> (`decoder/layers/x`, 3); a stacked path as it is, without a number."""
+    """`decoder/layers_3/x` -> (`decoder/layers/x`, 3); other paths as they are, and None."""
     found = re.search(r"/layers_(\d+)/", path)
     if found is None:
         return path, None
@@ -177,9 +177,7 @@ def read_params(
     flat = {}
     for path, leaf in flatten(shapes).items():
         callback = functools.partial(_read_part, pieces[path], leaf, source)
-        flat[path] = jax.make_array_from_callback(
-            leaf.shape, leaf.sharding, _read_once(callback)
-        )
+        flat[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding, _read_once(callback))
         flat[path].block_until_ready()
     return unflatten(flat)
 
@@ -232,11 +230,7 @@ def check_tensors(
                 f"different: {piece.name} is {tensor.dtype.name}; expected one of "
                 f"{', '.join(FLOATS)}"
             )
-        found = _without_layers(piece, tensor.shape)
-        fits = (
-            _joins(found, piece.shape) if piece.rule.reshape else found == piece.their_shape
-        ) and (piece.rule.layer_axis is None or _num_layers(piece, tensor.shape) > piece.layer)
-        if not fits:
+        if not _fits(piece, tensor.shape):
             lines.append(
                 f"different: {piece.name} is {list(tensor.shape)}; expected "
                 f"{list(piece.their_shape)} for {piece.path}"
@@ -259,9 +253,13 @@ def _without_layers(piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape) if axis is None else tuple(shape[:axis]) + tuple(shape[axis + 1 :])
 
 
-def _num_layers(piece: Piece, shape: tuple[int, ...]) -> int:
-    axis = piece.rule.layer_axis
-    return shape[axis] if axis is not None and axis < len(shape) else 0
+def _fits(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor of `shape` holds a piece."""
+    axis, layer = piece.rule.layer_axis, piece.layer
+    if axis is not None and layer is not None and (len(shape) <= axis or shape[axis] <= layer):
+        return False
+    found = _without_layers(piece, shape)
+    return _joins(found, piece.shape) if piece.rule.reshape else found == piece.their_shape
 
 
 def _joins(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:

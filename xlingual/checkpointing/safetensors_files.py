@@ -154,7 +154,7 @@ def write_safetensors(
             array = read(name)
             if array.shape != shape or array.dtype.name != dtype or not array.flags.c_contiguous:
                 raise ValueError(f"{name} is {array.dtype.name}{array.shape}; want {dtype}{shape}")
-            _write(file, digest, memoryview(array.reshape(-1).view(np.uint8)))
+            _write(file, digest, array.reshape(-1).view(np.uint8).data)
         size_bytes = file.tell()
         file.flush()
         os.fsync(file.fileno())
