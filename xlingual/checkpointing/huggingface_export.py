@@ -17,6 +17,7 @@ import numpy as np
 
 from xlingual.checkpointing.huggingface_export_config import (
     choose_model_type,
+    scales_output,
     to_huggingface,
     write_json,
     writes_output_copy,
@@ -49,14 +50,17 @@ class ExportOptions:
       dtype: of the tensors, `float32` or `bfloat16`.
       max_shard_bytes: of the tensors of a file, if it holds more than one.
       model_type: of `config.json`; None for that of the import, or the first that fits.
+      transformers: major version that shall read the result, 4 or 5; it matters to an untied umT5
+        alone (`scales_output`).
 
     Raises:
-      ConfigError: an unknown dtype, or a size below 1.
+      ConfigError: an unknown dtype or version, or a size below 1.
     """
 
     dtype: str = "float32"
     max_shard_bytes: int = DEFAULT_SHARD_BYTES
     model_type: str | None = None
+    transformers: int = 5
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -65,6 +69,8 @@ class ExportOptions:
             raise ConfigError(
                 f"max_shard_bytes={self.max_shard_bytes}; expected a positive number of bytes"
             )
+        if self.transformers not in (4, 5):
+            raise ConfigError(f"transformers={self.transformers}; expected 4 or 5")
 
 
 def export_huggingface(
@@ -119,6 +125,7 @@ def export_huggingface(
         model_type,
         config,
         dtype=options.dtype,
+        transformers=options.transformers,
         token_ids=info.details.get("token_ids", {}),
         max_length=info.details.get("max_length"),
     )
@@ -144,7 +151,11 @@ def _plan(
 ) -> dict[str, list[Piece]]:
     """File name -> its tensors, those of one parameter next to each other."""
     shapes = array_shapes(info.arrays)
-    pieces = [piece for parts in make_pieces(shapes, RULES[model_type]).values() for piece in parts]
+    rules = list(RULES[model_type])
+    if scales_output(model_type, config, options.transformers):
+        scale = config.d_model**-0.5
+        rules = [dataclasses.replace(r, scale=scale) if r.theirs == OUTPUT else r for r in rules]
+    pieces = [piece for parts in make_pieces(shapes, rules).values() for piece in parts]
     if writes_output_copy(config):
         embedding = next(p for p in pieces if p.path == "token_embedder/embedding")
         rule = Rule(embedding.path, OUTPUT)

@@ -75,6 +75,15 @@ def writes_output_copy(config: TransformerConfig) -> bool:
     return unscaled and config.position_encoding == "relative"
 
 
+def scales_output(model_type: str, config: TransformerConfig, transformers: int) -> bool:
+    """Whether an output layer must be multiplied by sqrt(d_model) for what its reader does.
+
+    The umT5 class of transformers 5 divides the states by sqrt(d_model), tied or not; that of
+    version 4, for which the public umT5 checkpoints were written, only when they are tied.
+    """
+    return model_type == "umt5" and not config.logits_via_embedding and transformers == 5
+
+
 def _obstacles(model_type: str, family: str, config: TransformerConfig) -> list[str]:
     """What keeps a type from representing a model."""
     if FAMILIES[model_type] != family:
@@ -100,6 +109,7 @@ def to_huggingface(
     config: TransformerConfig,
     *,
     dtype: str,
+    transformers: int,
     token_ids: Mapping[str, Any],
     max_length: int | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -109,6 +119,7 @@ def to_huggingface(
       model_type: from `choose_model_type`.
       config: of the model.
       dtype: of the tensors.
+      transformers: major version that shall read them.
       token_ids: `bos_token_id` and its like; those that are missing take the defaults of SeqIO's
         vocabularies: padding 0, which also starts a sequence, and EOS 1.
       max_length: `max_position_embeddings` of a decoder; None to leave it open.
@@ -128,7 +139,9 @@ def to_huggingface(
     }
     if encoder_decoder:
         settings["feed_forward_proj"] = f"gated-{config.mlp_activation}"
-        settings["tie_word_embeddings"] = config.logits_via_embedding and config.scale_tied_logits
+        tied = config.logits_via_embedding and config.scale_tied_logits
+        scaled = scales_output(model_type, config, transformers)
+        settings["tie_word_embeddings"] = tied or scaled
     else:
         settings |= _decoder_settings(config, max_length)
     return dict(sorted(settings.items())), dict(sorted(ids.items()))

@@ -182,14 +182,14 @@ def read_params(
     return unflatten(flat)
 
 
-def _read_once(callback: Callable[[Index], np.ndarray]) -> Callable[[Index], np.ndarray]:
+def _read_once(callback: Callable[[Index], np.ndarray]) -> Callable[[Index | None], np.ndarray]:
     """Wraps a callback of an index, so that devices with the same part share one reading."""
 
     @functools.cache
     def read(*bounds: tuple[int | None, int | None]) -> np.ndarray:
         return callback(tuple(slice(*bound) for bound in bounds))
 
-    return lambda index: read(*((part.start, part.stop) for part in index))
+    return lambda index: read(*((part.start, part.stop) for part in index or ()))
 
 
 def resolve_names(
@@ -199,9 +199,9 @@ def resolve_names(
     resolved = {}
     for path, parts in pieces.items():
         names = (parts[0].name, *parts[0].rule.aliases) if parts else ()
-        found = next((name for name in names if name in source.tensors), None)
-        renamed = found is not None and len(parts) == 1
-        resolved[path] = [dataclasses.replace(parts[0], name=found)] if renamed else list(parts)
+        found = [name for name in names if name in source.tensors]
+        renamed = found and len(parts) == 1
+        resolved[path] = [dataclasses.replace(parts[0], name=found[0])] if renamed else list(parts)
     return resolved
 
 
