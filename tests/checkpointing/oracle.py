@@ -1,7 +1,6 @@
 """Small random models of `transformers`, their batches, and our model in the same place."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +8,7 @@ import numpy as np
 import torch
 import transformers
 
-from xlingual.checkpointing import weights
-from xlingual.checkpointing.huggingface import open_huggingface
-from xlingual.checkpointing.huggingface_export import ExportOptions, export_huggingface, read_config
-from xlingual.checkpointing.layout import make_model, param_shapes
-from xlingual.checkpointing.manager import describe_arrays
-from xlingual.checkpointing.mapping import flatten, read_params, unflatten
-from xlingual.losses.cross_entropy import CrossEntropy
-from xlingual.outputs import ModelOutputs
-from xlingual.partitioning.partitioner import Partitioner
-from xlingual.partitioning.rules import data_parallel, fsdp
-
-V, D, LAYERS, LENGTH = 96, 32, 2, 24
+from tests.checkpointing.small_models import LAYERS, D, V
 
 T5 = dict(vocab_size=V, d_model=D, d_ff=48, d_kv=8, num_heads=4, num_layers=LAYERS)
 T5 |= dict(dropout_rate=0.0, feed_forward_proj="gated-gelu", decoder_start_token_id=0)
@@ -79,42 +67,6 @@ def make_theirs(kind):
     return model.eval()
 
 
-def partitioner(num_devices=1):
-    rules = data_parallel() if num_devices == 1 else fsdp()
-    sizes = dict(data=1, fsdp=num_devices, tensor=1)
-    return Partitioner(rules=rules, **sizes, devices=tuple(jax.devices()[:num_devices]))
-
-
-def load_ours(folder, *, num_devices=1, scan_layers=True):
-    """Our model (activations in float32) and its parameters, of a foreign folder."""
-    checkpoint = open_huggingface(folder)
-    config = dataclasses.replace(checkpoint.config, dtype="float32", scan_layers=scan_layers)
-    model = make_model(checkpoint.family, config)
-    shapes = param_shapes(model, partitioner(num_devices))
-    return model, read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored)
-
-
-def export_ours(model, params, folder, *, details=None, **options):
-    """Writes our model in the Hugging Face layout."""
-    info = weights.WeightsInfo(
-        family=model.family,
-        config=dataclasses.asdict(model.config),
-        source="a test",
-        arrays=describe_arrays(params),
-        details=details or {},
-    )
-    assert read_config(info.config) == model.config
-    flat = flatten(params)
-    export_huggingface(
-        folder,
-        info,
-        lambda path: np.asarray(flat[path]),
-        identity={},
-        options=ExportOptions(**options),
-        say=lambda line: None,
-    )
-
-
 def load_theirs(model, folder):
     """The model of transformers in a folder, which must have all tensors and no others."""
     loaded, report = AUTO_CLASSES[model.family].from_pretrained(
@@ -129,39 +81,6 @@ AUTO_CLASSES = {
     "encoder_decoder": transformers.AutoModelForSeq2SeqLM,
     "decoder_only": transformers.AutoModelForCausalLM,
 }
-
-
-def make_batch(family, *, packed):
-    """Two rows: padded, or two examples each."""
-    rng = np.random.default_rng(0)
-
-    def row(lengths):
-        tokens = np.zeros((2, LENGTH), np.int32)
-        segments, positions = np.zeros_like(tokens), np.zeros_like(tokens)
-        for r, sizes in enumerate(lengths):
-            at = 0
-            for number, size in enumerate(sizes, start=1):
-                tokens[r, at : at + size] = rng.integers(2, V, size)
-                segments[r, at : at + size] = number
-                positions[r, at : at + size] = np.arange(size)
-                at += size
-        return tokens, segments, positions
-
-    lengths = [[9, 11], [14, 6]] if packed else [[24], [15]]
-    targets, target_segments, target_positions = row(lengths)
-    inputs = np.pad(targets, ((0, 0), (1, 0)))[:, :-1]
-    batch = {
-        "decoder_target_tokens": targets,
-        "decoder_input_tokens": np.where(target_positions == 0, 0, inputs),
-        "decoder_segment_ids": target_segments,
-        "decoder_positions": target_positions,
-        "decoder_loss_weights": (target_segments > 0).astype(np.float32),
-    }
-    if family == "encoder_decoder":
-        source = row([[7, 12], [10, 9]] if packed else [[24], [13]])
-        names = ("encoder_input_tokens", "encoder_segment_ids", "encoder_positions")
-        batch |= dict(zip(names, source, strict=True))
-    return batch
 
 
 def their_logits(model, batch):
@@ -181,30 +100,6 @@ def their_logits(model, batch):
     return logits
 
 
-@functools.cache
-def _compiled(model):
-    """The forward pass, compiled once for all tests of an equal model."""
-    return jax.jit(lambda params, batch: model.apply(params, batch).logits)
-
-
-def our_logits(model, params, batch):
-    return np.asarray(_compiled(model)(params, batch))
-
-
-def random_params(model):
-    """Parameters of ours; norms near 1, the rest of the size that keeps activations near 1."""
-    rng = np.random.default_rng(1)
-    params = {}
-    for path, leaf in flatten(param_shapes(model, partitioner())).items():
-        values = rng.normal(size=leaf.shape).astype(np.float32)
-        if path.endswith("scale"):
-            values = 1 + 0.3 * values
-        elif path.endswith("kernel"):
-            values = values / np.sqrt(np.float32(leaf.shape[-2]))
-        params[path] = jax.device_put(values, leaf.sharding)
-    return unflatten(params)
-
-
 @dataclasses.dataclass(frozen=True)
 class StateDict:
     """Arrays of PyTorch by name, as a source of tensors."""
@@ -220,14 +115,6 @@ class StateDict:
 
     def read(self, name, index):
         return self.arrays[name].detach().numpy()[index]
-
-
-def our_loss(logits, batch):
-    """Mean cross-entropy over the tokens that are there."""
-    loss = CrossEntropy(z_loss=0.0)
-    batch = jax.tree.map(jnp.asarray, batch)
-    total = loss(ModelOutputs(logits=jnp.asarray(logits), hidden={}), batch).total
-    return float(total / loss.normalizer(batch))
 
 
 def their_loss(model, batch):

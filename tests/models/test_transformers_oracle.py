@@ -8,13 +8,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="the oracle runs in PyTorch, which is not installed")
 pytest.importorskip("transformers", reason="the oracle is transformers' MT5")
 
-from tests.checkpointing import oracle  # noqa: E402
+from tests.checkpointing import oracle, small_models  # noqa: E402
 from xlingual.checkpointing.huggingface_names import IGNORED, RULES  # noqa: E402
 from xlingual.checkpointing.layout import make_model, param_shapes  # noqa: E402
 from xlingual.checkpointing.mapping import read_params  # noqa: E402
-from xlingual.models.config import TransformerConfig  # noqa: E402
 
-V = oracle.V
+V = small_models.V
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +24,12 @@ def reference():
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(
-        "encoder_decoder",
-        TransformerConfig(
-            vocab_size=V,
-            d_model=oracle.D,
-            d_ff=48,
-            d_kv=8,
-            num_heads=4,
-            num_encoder_layers=oracle.LAYERS,
-            num_decoder_layers=oracle.LAYERS,
-            dtype="float32",
-        ),
-    )
+    return make_model("encoder_decoder", small_models.CONFIG)
 
 
 def ours(model, arrays):
     """Arrays of PyTorch, weights or gradients, under our names."""
-    shapes = param_shapes(model, oracle.partitioner())
+    shapes = param_shapes(model, small_models.partitioner())
     source = oracle.StateDict(dict(arrays))
     return read_params(shapes, RULES["mt5"], source, IGNORED["mt5"])
 

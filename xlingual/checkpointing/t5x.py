@@ -138,7 +138,7 @@ def _find_prefix(source: T5xFolder, stack: str) -> str:
         if f"{prefix}/{kernel}" in source.tensors:
             return prefix
     raise ConfigError(
-        f"{source.description}: no layers of a {stack} with {kernel}; expected a T5 v1.1, mT5, "
+        f"{source.description}: no layers of the {stack} with {kernel}; expected a T5 v1.1, mT5, "
         f"umT5 or ByT5 checkpoint (found, among others, {', '.join(sorted(source.tensors)[:5])})"
     )
 
