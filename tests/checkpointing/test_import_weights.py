@@ -182,14 +182,14 @@ def test_damaged_files_are_refused(model, params, foreign, tmp_path):
         _import(tmp_path, tmp_path / "ours")
 
 
-def test_a_failure_at_the_end_leaves_nothing(foreign, tmp_path):
+def test_a_failure_halfway_leaves_nothing(foreign, tmp_path):
     with pytest.raises(ZeroDivisionError):
         import_weights(
             foreign,
             tmp_path / "ours",
             partitioner=small_models.partitioner(),
             options=ImportOptions(),
-            finish=lambda folder, info: 1 / 0,
+            write_tokenizer=lambda folder: 1 / 0,
         )
     assert [p.name for p in tmp_path.iterdir()] == ["foreign"]
     (tmp_path / "ours").mkdir()

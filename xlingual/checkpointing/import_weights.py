@@ -68,7 +68,7 @@ def import_weights(
     *,
     partitioner: Partitioner,
     options: ImportOptions,
-    finish: Callable[[pathlib.Path, WeightsInfo], None] = lambda folder, info: None,
+    write_tokenizer: Callable[[pathlib.Path], list[str]] = lambda folder: [],
 ) -> WeightsInfo:
     """Writes a weights folder with `model.gin`, whole or not at all.
 
@@ -77,7 +77,7 @@ def import_weights(
       folder: must not exist, or be empty.
       partitioner: where the parameters are while they are copied.
       options: dtype and layout.
-      finish: called with the unfinished folder and its info when all else is in it; may add files.
+      write_tokenizer: adds the tokenizer's files to the unfinished folder and returns their names.
 
     Returns:
       What the folder holds.
@@ -91,19 +91,18 @@ def import_weights(
     config = dataclasses.replace(checkpoint.config, scan_layers=options.scan_layers)
     shapes = param_shapes(make_model(checkpoint.family, config), partitioner, options.dtype)
     params = read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored)
-    info = WeightsInfo(
-        family=checkpoint.family,
-        config=dataclasses.asdict(config),
-        source=str(source),
-        details=dict(checkpoint.details),
-    )
     with _appears_whole(folder) as unfinished:
-        save_weights(unfinished, params, info)
+        info = WeightsInfo(
+            family=checkpoint.family,
+            config=dataclasses.asdict(config),
+            source=str(source),
+            vocabulary={"tokenizer_files": write_tokenizer(unfinished)},
+            details=dict(checkpoint.details),
+        )
         text = model_gin(checkpoint.family, config, source=source.name)
         (unfinished / MODEL_GIN).write_text(text, encoding="utf-8")
-        info = load_info(unfinished)
-        finish(unfinished, info)
-    return info
+        save_weights(unfinished, params, info)
+    return load_info(folder)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from xlingual.checkpointing.huggingface_export import (
     export_huggingface,
 )
 from xlingual.checkpointing.weights import identify, load_array, load_info
+from xlingual.cli import tokenizer_choice
 
 HELP = "write a model in the Hugging Face layout; the same command again goes on"
 EXAMPLE = "xlingual export --from=runs/toy --to=exported/toy --dtype=bfloat16"
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="of config.json: t5, mt5, umt5, llama, qwen3 or gemma (default: the first that fits)",
     )
+    tokenizer_choice.add_tokenizer_argument(parser, "of the folder or of the run's tasks")
     parser.add_argument(
         "--transformers",
         type=int,
@@ -58,6 +60,10 @@ def main(args: argparse.Namespace) -> int:
     """
     source, folder = pathlib.Path(args.source), pathlib.Path(args.to)
     info = load_info(source)
+    write_tokenizer = tokenizer_choice.exported_tokenizer(
+        source, args.tokenizer, add_eos=info.family == "encoder_decoder"
+    )
+    written: list[str] = []
     export_huggingface(
         folder,
         info,
@@ -69,6 +75,8 @@ def main(args: argparse.Namespace) -> int:
             model_type=args.model_type,
             transformers=args.transformers,
         ),
+        finish=lambda target: written.extend(write_tokenizer(target) if write_tokenizer else []),
     )
+    print(f"tokenizer: {', '.join(written) or 'none'}")
     print(f"{folder}: {info.family} of step {info.step}, {len(info.arrays)} arrays, {args.dtype}")
     return 0

@@ -6,7 +6,7 @@ import pathlib
 import jax
 
 from xlingual.checkpointing.import_weights import ImportOptions, import_weights
-from xlingual.checkpointing.weights import WeightsInfo
+from xlingual.cli import tokenizer_choice
 from xlingual.errors import ConfigError
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="cut the parameters over all devices while they are copied, not in host memory",
     )
+    tokenizer_choice.add_tokenizer_argument(parser, "the files of the folder")
     parser.add_argument(
         "--ignore_setting",
         action="append",
@@ -59,8 +60,13 @@ def main(args: argparse.Namespace) -> int:
     options = ImportOptions(
         dtype=args.dtype, scan_layers=not args.unrolled, ignore=tuple(args.ignore_setting)
     )
+    write_tokenizer = tokenizer_choice.copied_tokenizer(source, args.tokenizer)
     info = import_weights(
-        source, folder, partitioner=_partitioner(args.fsdp), options=options, finish=_finish(source)
+        source,
+        folder,
+        partitioner=_partitioner(args.fsdp),
+        options=options,
+        write_tokenizer=write_tokenizer or (lambda target: []),
     )
     config = info.config
     print(
@@ -68,16 +74,9 @@ def main(args: argparse.Namespace) -> int:
         f"{config['d_model']}, {config['num_encoder_layers']} encoder and "
         f"{config['num_decoder_layers']} decoder layers, vocabulary of {config['vocab_size']}"
     )
+    names = info.vocabulary["tokenizer_files"]
+    print("tokenizer: " + (", ".join(names) or "none there; --tokenizer=PATH brings one in"))
     return 0
-
-
-def _finish(source: pathlib.Path):  # type: ignore[no-untyped-def]
-    """Returns what adds the tokenizer's files to an unfinished folder."""
-
-    def finish(folder: pathlib.Path, info: WeightsInfo) -> None:
-        del folder, info
-
-    return finish
 
 
 def _partitioner(fsdp: bool) -> Partitioner:
