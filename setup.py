@@ -41,8 +41,10 @@ setuptools.setup(
         "psutil>=5.9",
         "rich>=13.7",
         "sacrebleu>=2.5",
+        "safetensors>=0.8",
         "sentencepiece>=0.2",
         "tensorboardX>=2.6",
+        "tensorstore>=0.1.71",
     ],
     extras_require={
         "seqio": [
