@@ -53,11 +53,11 @@ setuptools.setup(
             "t5>=0.9.4,<0.10",
             "tensorflow-text>=2.16",
             "tensorflow-datasets>=4.9.10,<5",
+            "tokenizers>=0.20",
         ],
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
         "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],
-        "hf": ["safetensors>=0.4.3", "tokenizers>=0.20"],
         "oracle": ["torch>=2.6,<=2.13.0", "transformers>=4.50"],
         "dev": [
             "codespell>=2.3",

@@ -7,14 +7,13 @@ import json
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+import tokenizers
 
 from tasks import toy_corpus, toy_vocabulary
 from xlingual.data import tokenizer_files, tokenizer_json, vocabularies
 from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_whitespace
-
-transformers = pytest.importorskip("transformers", reason="reads what is exported")
 
 CONTROL = vocabularies.control_tokens([*toy_corpus.NATURAL_LANGUAGES, "python"])
 ODD = [
@@ -68,9 +67,25 @@ def exported(request, texts, tmp_path_factory):
     return vocabulary, folder / "new"
 
 
+def _auto_tokenizer(folder):
+    transformers = pytest.importorskip("transformers", reason="reads what is exported")
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
 @pytest.fixture(scope="module")
 def auto(exported):
-    return transformers.AutoTokenizer.from_pretrained(exported[1])
+    return _auto_tokenizer(exported[1])
+
+
+def test_the_library_gives_our_ids_with_eos(exported, texts):
+    vocabulary, folder = exported
+    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    backend.encode_special_tokens = True  # what `split_special_tokens` becomes
+    lines = [*ODD, *texts]
+    found = [one.ids for one in backend.encode_batch(lines)]
+    assert found == [[*vocabulary.encode(line), 1] for line in lines]
+    for ids in found:
+        assert backend.decode(ids[:-1]) == vocabulary.decode(ids)
 
 
 def test_ids_are_ours_with_eos(exported, auto, texts):
@@ -100,7 +115,9 @@ def test_decoding_gives_the_text_back(exported, auto, texts):
 )
 @hypothesis.given(
     st.lists(
-        st.sampled_from([*CONTROL[:3], "<nl>", "<sp4>", "</s>", "<0x20>", "<extra_id_7>", "<", "  "])
+        st.sampled_from(
+            [*CONTROL[:3], "<nl>", "<sp4>", "</s>", "<0x20>", "<extra_id_7>", "<", "  "]
+        )
         | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9),
         max_size=7,
     ).map("".join)
@@ -139,7 +156,7 @@ def test_what_is_exported_is_loaded_and_copied(exported, tmp_path):
 
 def test_saved_again_by_transformers_it_is_the_same(exported, auto, tmp_path):
     auto.save_pretrained(tmp_path)
-    again = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    again = _auto_tokenizer(tmp_path)
     assert again(ODD).input_ids == auto(ODD).input_ids
 
 
@@ -147,7 +164,7 @@ def test_prompts_of_decoders_have_no_eos(exported, tmp_path):
     vocabulary, _ = exported
     tokenizer_files.export_tokenizer(vocabulary, tmp_path, add_eos=False)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    auto = _auto_tokenizer(tmp_path)
     assert auto("ein Hund").input_ids == vocabulary.encode("ein Hund")
 
 
@@ -176,7 +193,7 @@ def test_sentinels_of_public_folders_are_counted(texts, tmp_path, files, sentine
 def test_public_bytes_are_known_by_their_class(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
     loaded = tokenizer_files.load_tokenizer_vocabulary(tmp_path)
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    theirs = _auto_tokenizer(tmp_path)
     assert loaded.vocab_size == 384
     assert theirs("a ü").input_ids == [*loaded.encode("a ü"), 1]
 
@@ -253,7 +270,7 @@ def test_a_thousand_lines_of_every_language_have_our_ids(data_dir, tmp_path):
     )
     vocabulary = vocabularies.load_vocabulary(model)
     tokenizer_files.export_tokenizer(vocabulary, tmp_path / "out")
-    auto = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    auto = _auto_tokenizer(tmp_path / "out")
     wrong = {}
     for language, texts in fed.items():
         for text, ids in zip(texts, auto(texts).input_ids, strict=True):

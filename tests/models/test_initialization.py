@@ -28,7 +28,12 @@ WIDTH = 6
 def old(tmp_path_factory):
     path = tmp_path_factory.mktemp("old") / "old.model"
     vocabularies.train_vocabulary(
-        OLD_TEXTS, path, vocab_size=OLD_SIZE, control_tokens=["<2en>"], num_sentinels=5, model_type="bpe"
+        OLD_TEXTS,
+        path,
+        vocab_size=OLD_SIZE,
+        control_tokens=["<2en>"],
+        num_sentinels=5,
+        model_type="bpe",
     )
     return vocabularies.load_vocabulary(path)
 
@@ -37,7 +42,12 @@ def old(tmp_path_factory):
 def new(tmp_path_factory):
     path = tmp_path_factory.mktemp("new") / "new.model"
     vocabularies.train_vocabulary(
-        NEW_TEXTS, path, vocab_size=NEW_SIZE, control_tokens=["<2en>", "<2de>"], num_sentinels=8, model_type="bpe"
+        NEW_TEXTS,
+        path,
+        vocab_size=NEW_SIZE,
+        control_tokens=["<2en>", "<2de>"],
+        num_sentinels=8,
+        model_type="bpe",
     )
     return vocabularies.load_vocabulary(path)
 
@@ -84,7 +94,9 @@ def test_other_tokens_are_means_of_their_parts(old, new, params):
         if kind == "text" and not plan.copied[index]:
             # Behind `<2en>` there is no dummy space, so the text is split as it is.
             parts = old.encode("<2en>" + text.decode())
-            parts = [part for part in parts[parts.index(old.encode("<2en>")[-1]) + 1 :] if part != 2]
+            parts = [
+                part for part in parts[parts.index(old.encode("<2en>")[-1]) + 1 :] if part != 2
+            ]
             averaged += 1
             for table, before in zip(_tables(resized), _tables(params), strict=True):
                 np.testing.assert_allclose(table[index], before[parts].mean(axis=0), atol=1e-6)

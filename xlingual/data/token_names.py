@@ -36,7 +36,7 @@ class TokenName(NamedTuple):
 
 
 Splitter = Callable[[TokenName], Sequence[int]]
-"""A token of another vocabulary -> the ids that its text has in this one; none if it has no text."""
+"""A token of another vocabulary -> the ids of its text in this one; none if it has no text."""
 
 
 def token_names(vocabulary: Any) -> list[TokenName]:

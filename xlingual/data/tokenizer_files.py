@@ -1,19 +1,21 @@
 """The tokenizer files beside a model's weights: written for others, read from others, copied.
 
 `transformers.AutoTokenizer.from_pretrained` loads what `export_tokenizer` writes, and gives the ids
-of our vocabulary for every text; `load_tokenizer_vocabulary` reads a folder of ours or a public one.
+of our vocabulary for every text; `load_tokenizer_vocabulary` reads folders, ours and public ones.
 """
 
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import seqio
 
 from xlingual.data import tokenizer_json, vocabularies
 from xlingual.data.byte_vocabulary import ByteVocabulary
+from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.errors import ConfigError
 from xlingual.objectives.code_whitespace import WHITESPACE_PIECES
 
@@ -67,6 +69,8 @@ def export_tokenizer(
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(vocabulary, TokenizerVocabulary):
+        return _export_backend(vocabulary, folder, model_max_length)
     if isinstance(vocabulary, ByteVocabulary):
         written = [BYTE_FILE]
         content = {
@@ -87,22 +91,46 @@ def export_tokenizer(
     special = vocabularies.special_tokens(vocabulary)
     names = [tokenizer.id_to_token(special.sentinel_id(k)) for k in range(special.num_sentinels)]
     names += [name for name in special.control if name not in WHITESPACE_PIECES]
-    lowest = {
+    fields = {
         "pad_token": tokenizer.id_to_token(special.pad_id),
         "eos_token": tokenizer.id_to_token(special.eos_id),
         "unk_token": tokenizer.id_to_token(special.unk_id),
+        "additional_special_tokens": names,
     }
+    _write_config(folder, fields, model_max_length)
+    return [*written, TOKENIZER_FILE, CONFIG_FILE]
+
+
+def _export_backend(
+    vocabulary: TokenizerVocabulary, folder: pathlib.Path, model_max_length: int | None
+) -> list[str]:
+    """Writes a vocabulary that is a `tokenizer.json` itself.
+
+    Its control tokens are found in text as added tokens that are not special, so that
+    `skip_special_tokens=True` does not drop them.
+    """
+    (folder / TOKENIZER_FILE).write_text(vocabulary.json, encoding="utf-8")
+    appended = {
+        "control_tokens": list(vocabulary.control_tokens),
+        "num_sentinels": vocabulary.num_sentinels,
+    }
+    _write_config(folder, vocabulary.token_of_role | appended, model_max_length)
+    return [TOKENIZER_FILE, CONFIG_FILE]
+
+
+def _write_config(
+    folder: pathlib.Path, fields: dict[str, Any], model_max_length: int | None
+) -> None:
+    """Writes what `transformers` asks beside `tokenizer.json`."""
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        **lowest,
-        "additional_special_tokens": names,
+        **fields,
         "split_special_tokens": True,
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": model_max_length or _UNLIMITED,
     }
     _write_json(folder / CONFIG_FILE, config)
-    return [*written, TOKENIZER_FILE, CONFIG_FILE]
 
 
 def copy_tokenizer_files(
@@ -123,11 +151,22 @@ def copy_tokenizer_files(
     return found
 
 
-def load_tokenizer_vocabulary(folder: str | os.PathLike[str]) -> seqio.Vocabulary:
+def load_tokenizer_vocabulary(
+    folder: str | os.PathLike[str],
+    *,
+    control_tokens: Sequence[str] | None = None,
+    num_sentinels: int | None = None,
+) -> seqio.Vocabulary:
     """Returns the vocabulary of a folder with tokenizer files.
 
     `byte_vocabulary.json` and `spiece.model` go before `tokenizer.json`. A `spiece.model` without
     sentinels (T5's) gets as many as the other files name, or 100, at the highest ids.
+
+    Args:
+      folder: of ours or of a public checkpoint.
+      control_tokens: appended to a `tokenizer.json`, which has none of its own; None for those
+        that an export of ours names, else none.
+      num_sentinels: likewise.
 
     Raises:
       ConfigError: the folder has no tokenizer, or one that cannot be read.
@@ -137,9 +176,7 @@ def load_tokenizer_vocabulary(folder: str | os.PathLike[str]) -> seqio.Vocabular
     if (folder / BYTE_FILE).is_file():
         content = _read_json(folder / BYTE_FILE)
         try:
-            return ByteVocabulary(
-                content["control_tokens"], num_sentinels=content["num_sentinels"]
-            )
+            return ByteVocabulary(content["control_tokens"], num_sentinels=content["num_sentinels"])
         except (KeyError, TypeError) as error:
             raise ConfigError(
                 f"{folder / BYTE_FILE} has the keys {sorted(content)}; expected control_tokens "
@@ -153,7 +190,34 @@ def load_tokenizer_vocabulary(folder: str | os.PathLike[str]) -> seqio.Vocabular
         return vocabularies.load_vocabulary(folder / SENTENCEPIECE_FILE, extra_ids=count)
     if str(config.get("tokenizer_class", "")).startswith("ByT5Tokenizer"):
         return ByteVocabulary(num_sentinels=config.get("extra_ids") or _BYT5_SENTINELS)
+    if (folder / TOKENIZER_FILE).is_file():
+        return _load_backend(folder, config, control_tokens, num_sentinels)
     raise ConfigError(_no_tokenizer(folder))
+
+
+def _load_backend(
+    folder: pathlib.Path,
+    config: dict[str, Any],
+    control_tokens: Sequence[str] | None,
+    num_sentinels: int | None,
+) -> TokenizerVocabulary:
+    known = _read_json(folder / "special_tokens_map.json") | config
+    roles: dict[str, Any] = {}
+    for role in ("eos_token", "bos_token", "unk_token"):
+        token = known.get(role)
+        roles[role] = token["content"] if isinstance(token, dict) else token
+    if roles["eos_token"] is None:
+        raise ConfigError(f"{folder / CONFIG_FILE} names no eos_token; expected one")
+    if control_tokens is None:
+        control_tokens = config.get("control_tokens", ())
+    if num_sentinels is None:
+        num_sentinels = config.get("num_sentinels", 0)
+    return TokenizerVocabulary(
+        folder / TOKENIZER_FILE,
+        **roles,
+        control_tokens=control_tokens,
+        num_sentinels=num_sentinels,
+    )
 
 
 def _count_sentinels(folder: pathlib.Path, config: dict[str, Any]) -> int:

@@ -5,10 +5,10 @@ What SentencePiece does to a whole text becomes, step by step:
     SentencePiece                        here
     rules of its own                     `Replace`, or `Precompiled` for a public model's NFKC
     spaces removed (if the model says)   `Replace` of runs, `Strip`
-    dummy space in front                 `Prepend`, on the text as a whole: no pre-tokenizer would do
-                                         it in front of a control token
-    unigram, user-defined pieces         `Unigram`; a user-defined piece has the score SentencePiece
-                                         gives it at run time, so it needs no added token
+    dummy space in front                 `Prepend`, on the text as a whole: no pre-tokenizer would
+                                         do it in front of a control token
+    unigram, user-defined pieces         `Unigram`; a user-defined piece has the score that
+                                         SentencePiece gives it, so it needs no added token
     BPE, user-defined pieces             `Split` around them, then `BPE`
     byte fallback                        the models' own
     pieces that no text may spell        (`</s>`, `<0x41>`) a score that never wins; for BPE they
@@ -99,7 +99,9 @@ def _of_sentencepiece(proto: Any) -> tokenizers.Tokenizer:
         first = {name: len(merged.encode(name).tokens[0]) for name in others}
         tokenizer.pre_tokenizer = _cuts(kept=kept, never=first)
     else:
-        raise ConfigError("vocabulary: a SentencePiece model of words or of characters; expected unigram or bpe")
+        raise ConfigError(
+            "vocabulary: a SentencePiece model of words or of characters; expected unigram or bpe"
+        )
     tokenizer.normalizer = _normalizer(proto.normalizer_spec)
     steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     if proto.normalizer_spec.add_dummy_prefix:

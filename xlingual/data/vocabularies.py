@@ -22,6 +22,7 @@ import seqio
 from sentencepiece import sentencepiece_model_pb2
 
 from xlingual.data.byte_vocabulary import ByteVocabulary
+from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.errors import ConfigError
 from xlingual.objectives.code_whitespace import WHITESPACE_PIECES
 from xlingual.objectives.special_tokens import SpecialTokens
@@ -122,7 +123,9 @@ def load_vocabulary(
     return vocabulary
 
 
-def special_tokens(vocabulary: seqio.SentencePieceVocabulary | ByteVocabulary) -> SpecialTokens:
+def special_tokens(
+    vocabulary: seqio.SentencePieceVocabulary | ByteVocabulary | TokenizerVocabulary,
+) -> SpecialTokens:
     """Returns the special ids found in a vocabulary.
 
     Every user-defined piece that is not a sentinel counts as a control token.
@@ -130,7 +133,7 @@ def special_tokens(vocabulary: seqio.SentencePieceVocabulary | ByteVocabulary) -
     Raises:
       ConfigError: pad, EOS and UNK are not 0, 1 and 2, or the sentinels do not count down.
     """
-    if isinstance(vocabulary, ByteVocabulary):
+    if isinstance(vocabulary, ByteVocabulary | TokenizerVocabulary):
         return vocabulary.special_tokens
     proto = _ModelProto.FromString(vocabulary.sp_model)
     pieces = proto.pieces

@@ -68,7 +68,5 @@ def append_pieces(
         piece = proto.pieces.add()
         piece.piece, piece.score, piece.type = name, 0.0, piece.USER_DEFINED
     proto.trainer_spec.vocab_size = len(proto.pieces)
-    vocabularies.write_atomically(
-        pathlib.Path(path), proto.SerializeToString(deterministic=True)
-    )
+    vocabularies.write_atomically(pathlib.Path(path), proto.SerializeToString(deterministic=True))
     return vocabularies.load_vocabulary(path)

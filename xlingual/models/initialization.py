@@ -155,9 +155,7 @@ def _mean_and_std(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(mean), np.sqrt(variance)
 
 
-def _moved_rows(
-    table: np.ndarray, plan: RowPlan, num_rows: int, fill: np.ndarray
-) -> np.ndarray:
+def _moved_rows(table: np.ndarray, plan: RowPlan, num_rows: int, fill: np.ndarray) -> np.ndarray:
     """Returns [num_rows, ...]: rows of copied tokens and padding, and `fill` everywhere else."""
     new = np.empty((num_rows, *table.shape[1:]), table.dtype)
     new[:] = fill
@@ -196,4 +194,4 @@ def _keys(path: Any) -> list[str]:
 
 
 def _vocabulary_axis(keys: list[str]) -> int | None:
-    return TABLES.get(tuple(keys[-2:]))  # type: ignore[call-overload]
+    return TABLES.get(tuple(keys[-2:]))  # type: ignore[arg-type]
