@@ -9,6 +9,7 @@ from xlingual.checkpointing.huggingface_export import (
     ExportOptions,
     export_huggingface,
 )
+from xlingual.checkpointing.model_card import make_model_card
 from xlingual.checkpointing.weights import identify, load_array, load_info
 from xlingual.cli import tokenizer_choice
 
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="of config.json: t5, mt5, umt5, llama, qwen3 or gemma (default: the first that fits)",
     )
+    parser.add_argument(
+        "--license", metavar="NAME", help="for the model card, e.g. apache-2.0 (default: left open)"
+    )
     tokenizer_choice.add_tokenizer_argument(parser, "of the folder or of the run's tasks")
     parser.add_argument(
         "--transformers",
@@ -63,7 +67,13 @@ def main(args: argparse.Namespace) -> int:
     write_tokenizer = tokenizer_choice.exported_tokenizer(
         source, args.tokenizer, add_eos=info.family == "encoder_decoder"
     )
+    card = make_model_card(source, name=folder.name, license_id=args.license)
     written: list[str] = []
+
+    def finish(target: pathlib.Path) -> None:
+        written.extend(write_tokenizer(target) if write_tokenizer else [])
+        (target / "README.md").write_text(card, encoding="utf-8")
+
     export_huggingface(
         folder,
         info,
@@ -75,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
             model_type=args.model_type,
             transformers=args.transformers,
         ),
-        finish=lambda target: written.extend(write_tokenizer(target) if write_tokenizer else []),
+        finish=finish,
     )
     print(f"tokenizer: {', '.join(written) or 'none'}")
     print(f"{folder}: {info.family} of step {info.step}, {len(info.arrays)} arrays, {args.dtype}")

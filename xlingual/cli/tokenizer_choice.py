@@ -13,6 +13,7 @@ import gin
 from xlingual import config
 from xlingual.checkpointing.weights import find_checkpoint
 from xlingual.errors import ConfigError
+from xlingual.reporting.native_logs import hide_native_logs
 from xlingual.training import loop
 
 NONE = "none"
@@ -128,13 +129,14 @@ def _load_of_run(checkpoint: pathlib.Path) -> Any:
     """The vocabulary of the tasks that a run was trained on."""
     text = checkpoint / "config" / "operative_config.gin"
     try:
-        config.parse([str(text)], [])
-        source = gin.get_bindings(loop.train, resolve_references=True)["source"]
-        import seqio
+        with hide_native_logs():
+            config.parse([str(text)], [])
+            source = gin.get_bindings(loop.train, resolve_references=True)["source"]
+            import seqio
 
-        from xlingual.data import task_checks
+            from xlingual.data import task_checks
 
-        return task_checks.load_vocabulary_of(seqio.TaskRegistry.get(source.tasks[0].name))
+            return task_checks.load_vocabulary_of(seqio.TaskRegistry.get(source.tasks[0].name))
     except (ConfigError, KeyError, ValueError, ImportError) as error:
         raise ConfigError(
             f"{text} does not lead to the run's vocabulary ({error}); name it: --tokenizer=FILE, "
