@@ -151,7 +151,9 @@ class Freeze:
         if len(masks) == 1:
             return masks[0]
         if step is None:
-            raise ValueError("stages of trainable parameters need the step of the run; step is None")
+            raise ValueError(
+                "stages of trainable parameters need the step of the run; step is None"
+            )
         ends = jnp.asarray([end for end, _ in self.stages[:-1]], jnp.int32)
         stage = jnp.sum(jnp.asarray(step, jnp.int32) >= ends)
 

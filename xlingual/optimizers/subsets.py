@@ -46,7 +46,9 @@ def check_patterns(argument: str, patterns: Sequence[str]) -> None:
         try:
             re.compile(pattern)
         except (re.error, TypeError) as error:
-            raise ConfigError(f"{argument} has {pattern!r}, which is no pattern: {error}") from error
+            raise ConfigError(
+                f"{argument} has {pattern!r}, which is no pattern: {error}"
+            ) from error
 
 
 def select(tree: PyTree, chosen: PyTree) -> PyTree:

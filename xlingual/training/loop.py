@@ -308,7 +308,9 @@ def _describe(
 ) -> str:
     """Returns one line about the run for people."""
     size = sum(leaf.size for leaf in jax.tree.leaves(layout.shapes.params))
-    trained = sum(leaf.size for leaf in jax.tree.leaves(layout.select_trained(layout.shapes.params)))
+    trained = sum(
+        leaf.size for leaf in jax.tree.leaves(layout.select_trained(layout.shapes.params))
+    )
     frozen = f" ({trained:,} of them trained)" if trained < size else ""
     mesh = context.partitioner.mesh
     axes = ", ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
