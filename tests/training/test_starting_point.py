@@ -1,4 +1,4 @@
-"""A run starts from weights on disk, only when it is fresh, cut over the mesh from the first byte."""
+"""A run starts from weights on disk if it is fresh, cut over the mesh from the first byte."""
 
 import jax
 import numpy as np
@@ -137,7 +137,7 @@ def test_only_a_fresh_run_reads_them_and_the_checkpoint_knows(imported, tmp_path
     with pytest.raises(ConfigError, match=r"initial_weights: the checkpoint has .*weights"):
         loop.train(**{**arguments, "initial_weights": str(folder)})
     changed = {**arguments, "initial_weights": None, "train_steps": 5}
-    with pytest.raises(ConfigError, match="allow_changes=..initial_weights., .reset_optimizer"):
+    with pytest.raises(ConfigError, match=r"allow_changes=..initial_weights., .reset_optimizer"):
         loop.train(**changed)
     allowed = loop.train(**changed, allow_changes=("initial_weights", "reset_optimizer"))
     assert int(allowed.step) == 5
@@ -163,7 +163,7 @@ def test_a_mistake_is_found_before_anything_is_written(bases, imported, tmp_path
         ({"initial_weights": str(tmp_path)}, "holds no weights; expected"),
         (
             {"initial_weights": str(folder), "model": FakeModel(width=32)},
-            r"(?s)\(2 differ\):.*embedding is float32\[64, 16\] there; expected float32\[64, 32\].*kernel",
+            r"(?s)\(2 differ\):.*embedding is float32\[64, 16\] there; expected .*32\].*kernel",
         ),
         ({"reset_optimizer": False}, "reset_optimizer=False without initial_weights"),
         (

@@ -29,7 +29,7 @@ def match_names(patterns: Sequence[str], tree: PyTree) -> PyTree:
     """
     names = parameter_names(tree)
     found = [any(re.search(pattern, name) for pattern in patterns) for name in names]
-    return jax.tree.structure(tree).unflatten(found)
+    return jax.tree.unflatten(jax.tree.structure(tree), found)
 
 
 def check_patterns(argument: str, patterns: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ def select(tree: PyTree, chosen: PyTree) -> PyTree:
       tree: nested mappings; leaves of any kind.
       chosen: the same tree with leaves of type bool.
 
-    >>> select({"a": {"b": 1, "c": 2}, "d": {"e": 3}}, {"a": {"b": True, "c": False}, "d": {"e": False}})
+    >>> select({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": True, "c": False}, "d": False})
     {'a': {'b': 1}}
     """
     if not isinstance(chosen, Mapping):

@@ -62,7 +62,6 @@ def make_train_step(
       num_microbatches: parts of a batch that are computed one after the other.
       seed: seed of the run; dropout depends on it, on the step and on the microbatch.
     """
-
     shardings = layout.select_trained(layout.shardings.params)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
