@@ -10,7 +10,7 @@ from tasks import toy
 from xlingual.checkpointing import weights
 from xlingual.cli import main as cli
 
-_TARGET = [toy.task_name("translation", "de", "en"), toy.task_name("span_corruption", "de")]
+_TARGET = toy.task_name("span_corruption", "hi")
 _REPLAY = toy.task_name("span_corruption", "ar")
 _TINY = {
     "D_MODEL": "32",
@@ -38,7 +38,7 @@ def run(gin_file, folder, **settings):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """The folder of a run of four steps that never saw German."""
+    """The folder of a run of four steps that never saw Hindi."""
     folder = tmp_path_factory.mktemp("base")
     code = run(
         "gin/experiments/toy.gin",
@@ -62,27 +62,15 @@ def lines_of(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def params_of(folder, shapes):
+def params_of(folder):
+    shapes = weights.array_shapes(weights.load_info(folder).arrays)
     return jax.device_get(weights.load_params(folder, shapes))
-
-
-def shapes_of(folder):
-    """The parameter tree of a run, from the names in its checkpoint."""
-    tree: dict = {}
-    for path, array in weights.load_info(folder).arrays.items():
-        *parents, last = path.strip("[]'").split("']['")
-        node = tree
-        for name in parents:
-            node = node.setdefault(name, {})
-        shape = tuple(int(n) for n in array.split("[")[1].rstrip("]").split(","))
-        node[last] = jax.ShapeDtypeStruct(shape, np.float32)
-    return tree
 
 
 def test_ten_steps_go_on_from_a_run_and_resume(base, experiment, tmp_path, capsys, clean_gin):
     settings = {
         "INITIAL_WEIGHTS": str(base),
-        "TARGET": repr(dict.fromkeys(_TARGET, 0.5)),
+        "TARGET": repr({_TARGET: 1.0}),
         "REPLAY": _REPLAY,
         "REPLAY_RATE": "0.25",
         "TRAINABLE": "[(4, ('token_embedder',)), (None, ('^decoder/', 'token_embedder'))]",
@@ -97,10 +85,9 @@ def test_ten_steps_go_on_from_a_run_and_resume(base, experiment, tmp_path, capsy
     assert "step 5/10 held-out loss target " in shown and ", replay " in shown
     results = json.loads((whole / "results.json").read_text())
     losses = results["heldout_loss"]
-    assert set(losses) == {*_TARGET, _REPLAY}
-    assert results["heldout_group"] == pytest.approx(
-        {"target": np.mean([losses[name] for name in _TARGET]), "replay": losses[_REPLAY]}
-    )
+    assert set(losses) == {_TARGET, _REPLAY}
+    expected = {"target": losses[_TARGET], "replay": losses[_REPLAY]}
+    assert results["heldout_group"] == pytest.approx(expected)
     lines = lines_of(whole)
     rates = [line["learning_rate"] for line in lines if "learning_rate" in line]
     cosine = [0.06 * 0.5 * (1 + np.cos(np.pi * part)) for part in (2 / 8, 7 / 8)]
@@ -111,9 +98,8 @@ def test_ten_steps_go_on_from_a_run_and_resume(base, experiment, tmp_path, capsy
         assert f"heldout_group/{group}".encode() in events.read_bytes()
 
     # The encoder is never trained, the decoder from step 4.
-    shapes = shapes_of(base)
     before, at_three, after = (
-        params_of(path, shapes) for path in (base, whole / "checkpoints" / "3", whole)
+        params_of(path) for path in (base, whole / "checkpoints" / "3", whole)
     )
     jax.tree.map(np.testing.assert_array_equal, before["encoder"], after["encoder"])
     jax.tree.map(np.testing.assert_array_equal, before["decoder"], at_three["decoder"])
@@ -134,11 +120,11 @@ def test_ten_steps_go_on_from_a_run_and_resume(base, experiment, tmp_path, capsy
         (parts / "checkpoints" / step).rename(tmp_path / step)
     assert run(experiment, parts, **settings, HOOKS="()") == 0
     assert "going on after step 3" in capsys.readouterr().out
-    jax.tree.map(np.testing.assert_array_equal, params_of(parts, shapes), after)
+    jax.tree.map(np.testing.assert_array_equal, params_of(parts), after)
 
 
 def test_other_sizes_are_refused_with_every_name(base, experiment, tmp_path, capsys, clean_gin):
-    settings = {"INITIAL_WEIGHTS": str(base), "TARGET": _TARGET[0], "REPLAY": _REPLAY}
+    settings = {"INITIAL_WEIGHTS": str(base), "TARGET": _TARGET, "REPLAY": _REPLAY}
     code = run(experiment, tmp_path / "run", **settings, D_FF="64", HOOKS="()")
     shown = capsys.readouterr().err
     assert code != 0 and not (tmp_path / "run").exists()

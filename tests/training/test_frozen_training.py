@@ -9,7 +9,8 @@ from xlingual.optimizers.adafactor import Adafactor
 from xlingual.optimizers.adamw import AdamW
 from xlingual.optimizers.freezing import Freeze
 from xlingual.optimizers.schedules import constant
-from xlingual.training import loop
+from xlingual.partitioning.specs import split_boxes
+from xlingual.training import loop, rng
 from xlingual.training.state import plan_state
 from xlingual.training.step import make_train_step
 
@@ -74,7 +75,7 @@ def test_a_run_that_stops_around_a_switch_goes_on_bit_for_bit(tmp_path):
     stages = [(3, ("kernel",)), (5, ("embedding",)), (None, (".*",))]
     settings = {"optimizer": Freeze(optimizer=ADAMW, trainable=stages), "train_steps": 7}
     whole = loop.train(**make_arguments(tmp_path / "whole", **settings))
-    for last in (2, 3, 5, 6, 7):
+    for last in (2, 5, 7):
         parts = loop.train(
             **make_arguments(tmp_path / "parts", **{**settings, "train_steps": last})
         )
@@ -82,22 +83,20 @@ def test_a_run_that_stops_around_a_switch_goes_on_bit_for_bit(tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), whole, parts)
 
 
-def test_what_is_never_trained_stays_and_microbatches_agree(tmp_path):
+def test_microbatches_agree_and_what_is_never_trained_stays(tmp_path):
     settings = {
         "optimizer": Freeze(optimizer=ADAFACTOR, trainable=("kernel",)),
         "model": FakeModel(dropout_rate=0.0),
         "source": FakeSource(family="fake", batch_size=16),
-        "train_steps": 3,
+        "train_steps": 2,
     }
-    found = [
+    whole, parts = (
         loop.train(**make_arguments(tmp_path / str(n), num_microbatches=n, **settings)).params
         for n in (1, 2)
-    ]
-    fresh = loop.train(
-        **make_arguments(
-            tmp_path / "other", **{**settings, "optimizer": ADAFACTOR, "train_steps": 1}
-        )
     )
-    np.testing.assert_array_equal(found[0]["embedding"], found[1]["embedding"])
-    np.testing.assert_allclose(found[0]["kernel"], found[1]["kernel"], rtol=1e-5, atol=1e-6)
-    assert (np.asarray(fresh.params["embedding"]) != np.asarray(found[0]["embedding"])).any()
+    model, key = settings["model"], rng.key(0, "parameters")
+    fresh, _ = split_boxes(jax.jit(lambda: model.init(key, None))())
+    np.testing.assert_array_equal(whole["embedding"], fresh["embedding"])
+    assert (np.asarray(whole["kernel"]) != np.asarray(fresh["kernel"])).all()
+    np.testing.assert_array_equal(whole["embedding"], parts["embedding"])
+    np.testing.assert_allclose(whole["kernel"], parts["kernel"], rtol=1e-5, atol=1e-6)

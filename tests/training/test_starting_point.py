@@ -1,5 +1,7 @@
 """A run starts from weights on disk if it is fresh, cut over the mesh from the first byte."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -85,16 +87,12 @@ def test_statistics_can_be_carried_over_and_the_step_restarts(bases, name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_carried_over_run_takes_the_step_an_uninterrupted_one_would(bases, name, tmp_path):
     folder, _ = bases[name]
-    whole = loop.train(**make_arguments(tmp_path / "a", optimizer=OPTIMIZERS[name], train_steps=4))
-    equal(whole.params, bases[name][1].params)
     settings = {"model": FakeModel(dropout_rate=0.0), "train_steps": 1}
     rates = linear_warmup_linear(0.01, warmup_steps=0, total_steps=1000)
     found = loop.train(
         **make_arguments(
-            tmp_path / "b",
-            optimizer=type(OPTIMIZERS[name])(learning_rate=rates)
-            if name == "adamw"
-            else Adafactor(learning_rate=rates, min_factored_size=16),
+            tmp_path,
+            optimizer=dataclasses.replace(OPTIMIZERS[name], learning_rate=rates),
             initial_weights=str(folder),
             reset_optimizer=False,
             **settings,
