@@ -110,10 +110,12 @@ class DecoderBlock(nn.Module):
         source = _cross_attention_source(context, cache)
         if source is not None and context.encoded_mask is not None:
             y = make_norm(config, "pre_cross_attention_layer_norm")(x)
+            # Copies of a row (beams) read the same states, as if they were its further queries.
+            y = y.reshape(context.encoded_mask.shape[0], -1, y.shape[-1])
             y, encoded = make_attention(config, "encoder_decoder_attention")(
                 y, context.encoded_mask, source=source
             )
-            x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
+            x = constrain(x + Dropout(config.dropout_rate)(y.reshape(x.shape)), _STREAM)
         if cache is None:
             return apply_mlp(config, x), None
         kept = BlockCache(past=new, encoded=None if context.encoded is None else encoded)

@@ -29,7 +29,8 @@ class DecodingCache:
 
     Attributes:
       layers: [layers, batch, slots, heads, d_kv] for tokens, [layers, batch, k, heads, d_kv] for
-        encoder states (None in a decoder-only model), dtype of the activations.
+        encoder states (None in a decoder-only model), dtype of the activations. After
+        `repeat_rows` the encoder states still have the batch of before: copies of a row share them.
       slot_positions: [batch, slots] int32, position of the slot's token in its row; -1 = empty.
       next_slot: [] int32, the slot that the next token takes.
       next_position: [batch] int32, its position in each row.
@@ -129,4 +130,38 @@ def append(cache: DecodingCache, entries: BlockCache) -> DecodingCache:
         ),
         next_slot=slot + 1,
         next_position=cache.next_position + 1,
+    )
+
+
+def repeat_rows(cache: DecodingCache, times: int) -> DecodingCache:
+    """Returns a cache in which every row stands `times` times, one after the other.
+
+    Args:
+      cache: a cache whose rows were not repeated before.
+      times: copies of a row, at least 1.
+
+    Returns:
+      A cache of `batch * times` rows that share the encoder states, which are not copied.
+    """
+    rows = jnp.arange(cache.next_position.shape[0] * times, dtype=jnp.int32) // times
+    return gather_rows(cache, rows)
+
+
+def gather_rows(cache: DecodingCache, rows: Array) -> DecodingCache:
+    """Returns a cache whose row i is row `rows[i]` of the given one.
+
+    Args:
+      cache: any cache.
+      rows: [new rows] int32; the encoder states stay where they are, so rows move only among the
+        copies of a row.
+    """
+    past = jax.tree.map(
+        lambda leaf: constrain(jnp.take(leaf, rows, axis=1, mode="clip"), _SLOTS),
+        cache.layers.past,
+    )
+    return dataclasses.replace(
+        cache,
+        layers=dataclasses.replace(cache.layers, past=past),
+        slot_positions=jnp.take(cache.slot_positions, rows, axis=0, mode="clip"),
+        next_position=jnp.take(cache.next_position, rows, axis=0, mode="clip"),
     )
