@@ -2,21 +2,29 @@
 
 References:
   Vaswani et al., 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.2; without scaling
-  of the scores as in Raffel et al., 2020, arXiv:1910.10683.
+  of the scores as in Raffel et al., 2020, arXiv:1910.10683; heads that share keys and values as in
+  Ainslie et al., 2023, "GQA", arXiv:2305.13245; normalised queries and keys as in Dehghani et al.,
+  2023, "Scaling Vision Transformers to 22 Billion Parameters", arXiv:2302.05442, section 2.
 """
+
+import dataclasses
 
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.functional import dot_product_attention
 from xlingual.layers.linear import Dense
+from xlingual.layers.normalization import RMSNorm
 from xlingual.layers.parameters import fan_in_normal
+from xlingual.layers.rotary import rotate
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
 _HEADS = ("batch", "length", "heads", "kv")
+_SHARED_HEADS = ("batch", "length", "kv_heads", "kv")
 
 
 @flax.struct.dataclass
@@ -24,12 +32,26 @@ class KeyValues:
     """Projected keys and values of some positions.
 
     Attributes:
-      keys: [batch, k, heads, d_kv], dtype of the activations; a stack of layers adds an axis 0.
+      keys: [batch, k, kv_heads, d_kv], dtype of the activations, turned by their positions where
+        the model does that; a stack of layers adds an axis 0.
       values: same shape and dtype.
     """
 
     keys: Array
     values: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """What turns queries and keys.
+
+    Attributes:
+      positions: [batch or 1, q] int32, positions of the new tokens.
+      frequencies: [d_kv / 2] float32, from `layers.rotary.rotary_frequencies`.
+    """
+
+    positions: Array | np.ndarray
+    frequencies: np.ndarray
 
 
 class Attention(nn.Module):
@@ -40,12 +62,21 @@ class Attention(nn.Module):
       d_kv: size of a head; `num_heads * d_kv` need not equal the size of the input.
       dropout_rate: dropout of the attention weights.
       dtype: dtype of the activations.
+      num_kv_heads: heads of keys and values; each serves `num_heads / num_kv_heads` neighbouring
+        heads of queries. None for as many as `num_heads`.
+      scale_scores: divides scores by sqrt(d_kv). T5 does not: it starts with smaller queries.
+      qk_norm: normalises each head of queries and keys, with learned factors of size d_kv.
+      norm_epsilon: added to the mean square in these.
     """
 
     num_heads: int
     d_kv: int
     dropout_rate: float
     dtype: jnp.dtype
+    num_kv_heads: int | None = None
+    scale_scores: bool = False
+    qk_norm: bool = False
+    norm_epsilon: float = 1e-6
 
     @nn.compact
     def __call__(
@@ -56,6 +87,7 @@ class Attention(nn.Module):
         *,
         source: Array | KeyValues,
         past: KeyValues | None = None,
+        rotation: Rotation | None = None,
     ) -> tuple[Array, KeyValues]:
         """Returns the update of the residual stream and the keys and values of `source`.
 
@@ -65,17 +97,20 @@ class Attention(nn.Module):
           position_bias: [batch or 1, heads, q, k] float32, or None.
           source: what gives keys and values: [batch, k, embed] `dtype`, or their projections.
           past: keys and values of earlier positions, put before those of `source`.
+          rotation: turns queries and keys; `source` is then `x`. None for no rotation.
 
         Returns:
           [batch, q, embed] `dtype`, and the keys and values of `source` alone.
         """
-        query = self._heads(x, 1.0 / self.d_kv, "query")
+        kv_heads = self.num_kv_heads or self.num_heads
+        query = self._turned(self._heads(x, "query", self.num_heads), "query_norm", rotation)
+        if self.scale_scores:
+            query = query * jnp.asarray(self.d_kv**-0.5, self.dtype)
         if isinstance(source, KeyValues):
             new = source
         else:
-            new = KeyValues(
-                keys=self._heads(source, 1.0, "key"), values=self._heads(source, 1.0, "value")
-            )
+            keys = self._turned(self._heads(source, "key", kv_heads), "key_norm", rotation)
+            new = KeyValues(keys=keys, values=self._heads(source, "value", kv_heads))
         keys, values = new.keys, new.values
         if past is not None:
             keys = jnp.concatenate([past.keys, keys], axis=1)
@@ -90,8 +125,19 @@ class Attention(nn.Module):
         )
         return out, new
 
-    def _heads(self, x: Array, scale: float, name: str) -> Array:
-        """Projects `x` to [batch, length, heads, d_kv]; `scale` multiplies the init variance."""
-        width = self.num_heads * self.d_kv
+    def _heads(self, x: Array, name: str, num_heads: int) -> Array:
+        """Projects `x` to [batch, length, num_heads, d_kv]."""
+        # Without a scale of the scores, queries start smaller instead.
+        scale = 1.0 / self.d_kv if name == "query" and not self.scale_scores else 1.0
+        width = num_heads * self.d_kv
         flat = Dense(width, ("embed", "heads"), fan_in_normal(scale), self.dtype, name=name)(x)
-        return constrain(flat.reshape(*x.shape[:2], self.num_heads, self.d_kv), _HEADS)
+        axes = _HEADS if num_heads == self.num_heads else _SHARED_HEADS
+        return constrain(flat.reshape(*x.shape[:2], num_heads, self.d_kv), axes)
+
+    def _turned(self, heads: Array, norm: str, rotation: Rotation | None) -> Array:
+        """Normalises and turns queries or keys, [batch, length, num_heads, d_kv]."""
+        if self.qk_norm:
+            heads = RMSNorm(self.dtype, self.norm_epsilon, "kv", name=norm)(heads)
+        if rotation is not None:
+            heads = rotate(heads, rotation.positions, rotation.frequencies)
+        return heads

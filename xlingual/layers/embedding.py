@@ -17,18 +17,24 @@ class TokenEmbedder(nn.Module):
       vocab_size: number of rows.
       d_model: size of a vector.
       dtype: dtype of the vectors handed out; the table is float32.
+      scale_vectors: multiplies the vectors handed out by sqrt(d_model) (Gemma).
+      scale_logits: divides tied logits by sqrt(d_model) (T5).
+      stddev: standard deviation of a new table.
     """
 
     vocab_size: int
     d_model: int
     dtype: jnp.dtype
+    scale_vectors: bool = False
+    scale_logits: bool = True
+    stddev: float = 1.0
 
     def setup(self) -> None:
-        """Makes the table, N(0, 1)."""
+        """Makes the table, N(0, stddev^2)."""
         self.embedding = make_parameter(
             self,
             "embedding",
-            nn.initializers.normal(1.0),
+            nn.initializers.normal(self.stddev),
             (self.vocab_size, self.d_model),
             ("vocab", "embed"),
         )
@@ -43,10 +49,12 @@ class TokenEmbedder(nn.Module):
           [batch, length, embed] `dtype`; NaN for an id outside the table.
         """
         vectors = jnp.take(self.embedding, tokens, axis=0, mode="fill").astype(self.dtype)
+        if self.scale_vectors:
+            vectors = vectors * jnp.asarray(self.d_model**0.5, self.dtype)
         return constrain(vectors, ("batch", "length", "embed"))
 
     def attend(self, x: Array) -> Array:
-        """Returns logits tied to the table: `x E^T / sqrt(d_model)`.
+        """Returns logits tied to the table: `x E^T`, over sqrt(d_model) if `scale_logits`.
 
         Args:
           x: [batch, length, embed] `dtype`.
@@ -54,5 +62,6 @@ class TokenEmbedder(nn.Module):
         Returns:
           [batch, length, vocab] float32.
         """
-        scaled = x.astype(jnp.float32) / np.sqrt(self.d_model).astype(np.float32)
-        return matmul(scaled.astype(self.dtype), self.embedding.T.astype(self.dtype), jnp.float32)
+        if self.scale_logits:
+            x = x.astype(jnp.float32) / np.sqrt(self.d_model).astype(np.float32)
+        return matmul(x.astype(self.dtype), self.embedding.T.astype(self.dtype), jnp.float32)

@@ -6,6 +6,7 @@ References:
 """
 
 import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -134,28 +135,37 @@ def rms_normalize(x: Array, scale: Array, epsilon: float, dtype: jnp.dtype) -> A
     Rematerialised: of all intermediate results only `x` is kept for the gradient.
 
     Args:
-      x: [batch, length, embed] float32 or bfloat16.
-      scale: [embed] float32.
+      x: [batch, length, ..., size] float32 or bfloat16.
+      scale: [size] float32.
       epsilon: added to the mean square; static.
       dtype: dtype of the result; static.
 
     Returns:
-      [batch, length, embed] `dtype`.
+      Same shape as `x`, `dtype`.
     """
     x = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-    return (x * jax.lax.rsqrt(mean_square + epsilon) * scale[None, None, :]).astype(dtype)
+    scale = scale.reshape((1,) * (x.ndim - 1) + scale.shape)
+    return (x * jax.lax.rsqrt(mean_square + epsilon) * scale).astype(dtype)
 
 
-@jax.checkpoint
-def gated_gelu(gate: Array, linear: Array) -> Array:
-    """Returns `gelu(gate) * linear` with the tanh form of gelu.
+GATES: Mapping[str, Callable[[Array], Array]] = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=True),
+    "silu": jax.nn.silu,
+}
+"""Name -> activation of a gate; `gelu` is its tanh form."""
 
-    Rematerialised: only the two arguments are kept for the gradient.
+
+@functools.partial(jax.checkpoint, static_argnums=(2,))
+def gated(gate: Array, linear: Array, activation: str) -> Array:
+    """Returns `activation(gate) * linear`: GEGLU or SwiGLU.
+
+    Rematerialised: only the two arrays are kept for the gradient.
 
     Args:
       gate: [batch, length, mlp] float32 or bfloat16.
       linear: same shape and dtype.
+      activation: one of `GATES`; static.
 
     Returns:
       Same shape and dtype.
@@ -163,10 +173,9 @@ def gated_gelu(gate: Array, linear: Array) -> Array:
     References:
       Shazeer, 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, equation 6.
     """
-    return jax.nn.gelu(gate, approximate=True) * linear
+    return GATES[activation](gate) * linear
 
 
-@jax.custom_vjp
 def dot_product_attention(
     query: Array,
     key: Array,
@@ -177,15 +186,16 @@ def dot_product_attention(
 ) -> Array:
     """Returns attention-weighted values; scores are not divided by sqrt(d_kv).
 
-    The scale is folded into the initialiser of the query projection, as in T5. Scores, bias and
-    softmax are float32; the products take operands in the dtype of `query`. Only the weights, in
-    that dtype, are kept for the gradient: one array of [batch, heads, q, k] a layer. There is no
-    gradient of the masks.
+    Whoever wants that scales the queries; T5 folds it into their initialiser. Where there are fewer
+    heads of keys and values than of queries, each serves as many neighbouring heads of queries, as
+    if they were more queries of that head: nothing is copied. Scores, bias and softmax are float32;
+    the products take operands in the dtype of `query`. Only the weights, in that dtype, are kept
+    for the gradient: one array of [batch, heads, q, k] a layer. There is no gradient of the masks.
 
     Args:
       query: [batch, q, heads, d_kv] float32 or bfloat16.
-      key: [batch, k, heads, d_kv], same dtype.
-      value: [batch, k, heads, d_kv], same dtype.
+      key: [batch, k, kv_heads, d_kv], same dtype; kv_heads divides heads.
+      value: [batch, k, kv_heads, d_kv], same dtype.
       mask: [batch, 1, q, k] bool, True = may attend; a query without any key attends to all alike.
       position_bias: [batch or 1, heads, q, k] float32, added to the scores, or None.
       dropout_mask: [batch, heads, 1, k] float32 multiplier of the weights, or None.
@@ -194,9 +204,49 @@ def dot_product_attention(
       [batch, q, heads, d_kv], same dtype as `query`.
 
     References:
-      Raffel et al., 2020, arXiv:1910.10683, section 2.1; the backward pass as in Dao et al., 2022,
+      Raffel et al., 2020, arXiv:1910.10683, section 2.1; Ainslie et al., 2023, "GQA",
+      arXiv:2305.13245 (shared keys and values); the backward pass as in Dao et al., 2022,
       "FlashAttention", arXiv:2205.14135, appendix B.2 (row sums from the outputs), not tiled.
     """
+    batch, num_queries, heads, d_kv = query.shape
+    kv_heads = key.shape[2]
+    if heads == kv_heads:
+        return _attention(query, key, value, mask, position_bias, dropout_mask)
+    group = heads // kv_heads
+    shape = (batch, num_queries, kv_heads, group, d_kv)
+    folded = query.reshape(shape).transpose(0, 3, 1, 2, 4)
+    folded = folded.reshape(batch, group * num_queries, kv_heads, d_kv)
+    out = _attention(
+        folded,
+        key,
+        value,
+        jnp.tile(mask, (1, 1, group, 1)),
+        _fold_heads(position_bias, kv_heads, num_queries),
+        _fold_heads(dropout_mask, kv_heads, num_queries),
+    )
+    out = out.reshape(batch, group, num_queries, kv_heads, d_kv).transpose(0, 2, 3, 1, 4)
+    return out.reshape(query.shape)
+
+
+def _fold_heads(x: Array | None, kv_heads: int, num_queries: int) -> Array | None:
+    """[batch, heads, q or 1, k] as [batch, kv_heads, heads / kv_heads * q, k]."""
+    if x is None:
+        return None
+    batch, heads, _, num_keys = x.shape
+    x = jnp.broadcast_to(x, (batch, heads, num_queries, num_keys))
+    return x.reshape(batch, kv_heads, heads // kv_heads * num_queries, num_keys)
+
+
+@jax.custom_vjp
+def _attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array,
+    position_bias: Array | None,
+    dropout_mask: Array | None,
+) -> Array:
+    """The attention of `dot_product_attention` with as many heads of keys as of queries."""
     return _attend(query, key, value, mask, position_bias, dropout_mask)[0]
 
 
@@ -244,7 +294,7 @@ def _attend_backward(
     return grad_query, grad_key, grad_value, None, grad_bias, None
 
 
-dot_product_attention.defvjp(_attend, _attend_backward)
+_attention.defvjp(_attend, _attend_backward)
 
 
 def _sum_over_batch(x: Array) -> Array:

@@ -1,14 +1,14 @@
-"""The gated feed-forward layer of T5.1.1 and mT5.
+"""The gated feed-forward layer: GEGLU of T5.1.1 and mT5, SwiGLU of later decoders.
 
 References:
-  Shazeer, 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, equation 6 (GEGLU).
+  Shazeer, 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, equation 6 (GEGLU, SwiGLU).
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from xlingual.layers.dropout import Dropout
-from xlingual.layers.functional import gated_gelu
+from xlingual.layers.functional import gated
 from xlingual.layers.linear import Dense
 from xlingual.layers.parameters import fan_in_truncated_normal
 from xlingual.partitioning.constraints import constrain
@@ -16,17 +16,19 @@ from xlingual.types import Array
 
 
 class GatedMlp(nn.Module):
-    """Computes `(gelu(x wi_0) * (x wi_1)) wo`, with the tanh form of gelu.
+    """Computes `(activation(x wi_0) * (x wi_1)) wo`.
 
     Attributes:
       d_ff: inner width.
       dropout_rate: dropout of the inner activations.
       dtype: dtype of the activations.
+      activation: `gelu` (its tanh form) or `silu`.
     """
 
     d_ff: int
     dropout_rate: float
     dtype: jnp.dtype
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -40,7 +42,7 @@ class GatedMlp(nn.Module):
         """
         gate = self._dense(self.d_ff, ("embed", "mlp"), "wi_0")(x)
         linear = self._dense(self.d_ff, ("embed", "mlp"), "wi_1")(x)
-        hidden = gated_gelu(gate, linear)
+        hidden = gated(gate, linear, self.activation)
         hidden = constrain(hidden, ("batch", "length", "mlp"))
         hidden = Dropout(self.dropout_rate, name="dropout")(hidden)
         return self._dense(x.shape[-1], ("mlp", "embed"), "wo")(hidden)

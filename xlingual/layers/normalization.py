@@ -19,22 +19,24 @@ class RMSNorm(nn.Module):
     Attributes:
       dtype: dtype of the result; the computation is float32.
       epsilon: added to the mean square.
+      axis: logical axis of the last dimension.
     """
 
     dtype: jnp.dtype
     epsilon: float = 1e-6
+    axis: str = "embed"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Returns the normalised vectors.
 
         Args:
-          x: [batch, length, embed] float32 or bfloat16.
+          x: [batch, length, ..., size] float32 or bfloat16.
 
         Returns:
-          [batch, length, embed] `dtype`.
+          Same shape, `dtype`.
         """
         scale = make_parameter(
-            self, "scale", nn.initializers.ones_init(), (x.shape[-1],), ("embed",)
+            self, "scale", nn.initializers.ones_init(), (x.shape[-1],), (self.axis,)
         )
         return rms_normalize(x, scale, self.epsilon, self.dtype)

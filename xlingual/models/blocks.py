@@ -6,12 +6,15 @@ References:
 
 import flax.linen as nn
 import flax.struct
+import jax.numpy as jnp
 
-from xlingual.layers.attention import Attention, KeyValues
+from xlingual.layers.attention import Attention, KeyValues, Rotation
 from xlingual.layers.dropout import Dropout
+from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.mlp import GatedMlp
 from xlingual.layers.normalization import RMSNorm
 from xlingual.layers.position import RelativePositionBias
+from xlingual.layers.rotary import rotary_frequencies
 from xlingual.models.config import TransformerConfig
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
@@ -32,6 +35,8 @@ class BlockContext:
       encoded_mask: [batch, 1, q, k] bool, mask of cross-attention; None without.
       relative_position: [batch, k] int32, key minus query position of the one query of a row when
         decoding; None when offsets in the arrays are the distances.
+      positions: [batch, q] int32, positions of the queries when decoding; None when their offsets
+        in the arrays serve.
     """
 
     mask: Array
@@ -39,6 +44,7 @@ class BlockContext:
     encoded: Array | None = None
     encoded_mask: Array | None = None
     relative_position: Array | None = None
+    positions: Array | None = None
 
 
 @flax.struct.dataclass
@@ -73,7 +79,10 @@ class EncoderBlock(nn.Module):
         """
         bias = _layer_bias(self.config, x, context, bidirectional=True)
         y = make_norm(self.config, "pre_attention_layer_norm")(x)
-        y, _ = make_attention(self.config, "attention")(y, context.mask, bias, source=y)
+        rotation = _rotation(self.config, x, context)
+        y, _ = make_attention(self.config, "attention")(
+            y, context.mask, bias, source=y, rotation=rotation
+        )
         x = constrain(x + Dropout(self.config.dropout_rate)(y), _STREAM)
         return apply_mlp(self.config, x), None
 
@@ -103,7 +112,7 @@ class DecoderBlock(nn.Module):
         y = make_norm(config, "pre_self_attention_layer_norm")(x)
         past = None if cache is None else cache.past
         y, new = make_attention(config, "self_attention")(
-            y, context.mask, bias, source=y, past=past
+            y, context.mask, bias, source=y, past=past, rotation=_rotation(config, x, context)
         )
         x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
         encoded = None
@@ -134,11 +143,22 @@ def _cross_attention_source(
 def _layer_bias(
     config: TransformerConfig, x: Array, context: BlockContext, *, bidirectional: bool
 ) -> Array | None:
-    """The position bias that all layers share, or the layer's own."""
+    """The position bias that all layers share, the layer's own, or None."""
     if not config.per_layer_relpos:
         return context.position_bias
     table = make_relpos_bias(config, bidirectional=bidirectional, name="relpos_bias")
     return position_bias(table, context, x.shape[1])
+
+
+def _rotation(config: TransformerConfig, x: Array, context: BlockContext) -> Rotation | None:
+    """What turns queries and keys of self-attention, or None with relative positions."""
+    if config.position_encoding != "rotary":
+        return None
+    positions = context.positions
+    if positions is None:
+        positions = jnp.arange(x.shape[1], dtype=jnp.int32)[None, :]
+    frequencies = rotary_frequencies(config.d_kv, config.rope_theta, config.rope_scaling)
+    return Rotation(positions=positions, frequencies=frequencies)
 
 
 def position_bias(table: RelativePositionBias, context: BlockContext, length: int) -> Array:
@@ -173,17 +193,43 @@ def make_relpos_bias(
 def make_attention(config: TransformerConfig, name: str) -> Attention:
     """Returns an attention layer of the configured size."""
     return Attention(
-        config.num_heads, config.d_kv, config.dropout_rate, config.activation_dtype, name=name
+        config.num_heads,
+        config.d_kv,
+        config.dropout_rate,
+        config.activation_dtype,
+        num_kv_heads=config.num_kv_heads,
+        scale_scores=config.scale_scores,
+        qk_norm=config.qk_norm,
+        norm_epsilon=config.norm_epsilon,
+        name=name,
     )
 
 
 def make_norm(config: TransformerConfig, name: str | None = None) -> RMSNorm:
     """Returns a normalisation layer of the configured dtype."""
-    return RMSNorm(config.activation_dtype, name=name)
+    return RMSNorm(config.activation_dtype, config.norm_epsilon, name=name)
+
+
+def make_embedder(config: TransformerConfig) -> TokenEmbedder:
+    """Returns the embedding of the configured size."""
+    return TokenEmbedder(
+        config.vocab_size,
+        config.d_model,
+        config.activation_dtype,
+        scale_vectors=config.scale_embeddings,
+        scale_logits=config.scale_tied_logits,
+        stddev=config.embedding_stddev,
+    )
 
 
 def apply_mlp(config: TransformerConfig, x: Array) -> Array:
     """Returns the residual stream after the normalised feed-forward layer."""
     y = make_norm(config, "pre_mlp_layer_norm")(x)
-    y = GatedMlp(config.d_ff, config.dropout_rate, config.activation_dtype, name="mlp")(y)
+    y = GatedMlp(
+        config.d_ff,
+        config.dropout_rate,
+        config.activation_dtype,
+        config.mlp_activation,
+        name="mlp",
+    )(y)
     return constrain(x + Dropout(config.dropout_rate)(y), _STREAM)

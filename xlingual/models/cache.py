@@ -20,7 +20,7 @@ from xlingual.models.config import TransformerConfig
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
-_SLOTS = ("layers", "batch", "length", "heads", "kv")
+_SLOTS = ("layers", "batch", "length", "kv_heads", "kv")
 
 
 @flax.struct.dataclass
@@ -28,8 +28,8 @@ class DecodingCache:
     """Keys and values of all layers, and where they belong.
 
     Attributes:
-      layers: [layers, batch, slots, heads, d_kv] for tokens, [layers, batch, k, heads, d_kv] for
-        encoder states (None in a decoder-only model), dtype of the activations. After
+      layers: [layers, batch, slots, kv_heads, d_kv] for tokens, [layers, batch, k, kv_heads, d_kv]
+        for encoder states (None in a decoder-only model), dtype of the activations. After
         `repeat_rows` the encoder states still have the batch of before: copies of a row share them.
       slot_positions: [batch, slots] int32, position of the slot's token in its row; -1 = empty.
       next_slot: [] int32, the slot that the next token takes.
@@ -52,9 +52,9 @@ def empty_layers(config: TransformerConfig, batch_size: int) -> BlockCache:
       batch_size: number of rows.
 
     Returns:
-      Arrays of [layers, batch, 0, heads, d_kv].
+      Arrays of [layers, batch, 0, kv_heads, d_kv].
     """
-    shape = (config.num_decoder_layers, batch_size, 0, config.num_heads, config.d_kv)
+    shape = (config.num_decoder_layers, batch_size, 0, config.kv_heads, config.d_kv)
     empty = jnp.zeros(shape, config.activation_dtype)
     return BlockCache(past=KeyValues(keys=empty, values=empty))
 
@@ -65,7 +65,7 @@ def start_cache(
     """Returns a cache that holds a first pass over prompts and has room for more.
 
     Args:
-      entries: keys and values of the first pass, [layers, batch, prompt, heads, d_kv].
+      entries: keys and values of the first pass, [layers, batch, prompt, kv_heads, d_kv].
       lengths: [batch] int32, tokens of each row in that pass; the rest is padding.
       num_free: slots to add behind.
       encoded_mask: [batch, 1, 1, k] bool, or None.
@@ -101,6 +101,7 @@ def step_context(cache: DecodingCache) -> BlockContext:
         mask=(positions >= 0)[:, None, None, :],
         encoded_mask=cache.encoded_mask,
         relative_position=positions - now,
+        positions=now,
     )
 
 
@@ -109,7 +110,7 @@ def append(cache: DecodingCache, entries: BlockCache) -> DecodingCache:
 
     Args:
       cache: the cache before.
-      entries: keys and values of the token, [layers, batch, 1, heads, d_kv].
+      entries: keys and values of the token, [layers, batch, 1, kv_heads, d_kv].
 
     Returns:
       The cache after; there must have been a free slot.

@@ -2,7 +2,9 @@
 
 References:
   Raffel et al., 2020, arXiv:1910.10683 (T5); Xue et al., 2021, "mT5: A massively multilingual
-  pre-trained text-to-text transformer", arXiv:2010.11934, table 1.
+  pre-trained text-to-text transformer", arXiv:2010.11934, table 1; Grattafiori et al., 2024, "The
+  Llama 3 Herd of Models", arXiv:2407.21783; Yang et al., 2025, "Qwen3 Technical Report",
+  arXiv:2505.09388; Gemma Team, 2024, arXiv:2403.08295.
 """
 
 import dataclasses
@@ -10,9 +12,12 @@ import dataclasses
 import jax.numpy as jnp
 
 from xlingual.errors import ConfigError
+from xlingual.layers.functional import GATES
+from xlingual.layers.rotary import RopeScaling
 
 DTYPES = ("bfloat16", "float32")
 REMAT_POLICIES = ("none", "minimal", "full")
+POSITION_ENCODINGS = ("relative", "rotary")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,10 +35,21 @@ class TransformerConfig:
       dropout_rate: probability of dropping a feature, in [0, 1).
       dtype: dtype of activations, `bfloat16` or `float32`.
       logits_via_embedding: ties the output layer to the embedding.
+      position_encoding: `relative` adds learned numbers by bucket of distance to the scores (T5);
+        `rotary` turns queries and keys of self-attention.
       per_layer_relpos: one table of relative positions a layer (umT5), not one a stack.
       prefix_attention: a decoder-only model attends both ways within the prefix of an example.
       num_relpos_buckets: buckets of relative distance, even.
       max_relpos_distance: distances from here on share a bucket, in tokens.
+      rope_theta: base of the rotary frequencies.
+      rope_scaling: how these are slowed down; None for not at all.
+      num_kv_heads: heads of keys and values, a divisor of `num_heads`; None for `num_heads`.
+      mlp_activation: activation of the gate of feed-forward layers, `gelu` (tanh form) or `silu`.
+      qk_norm: normalises queries and keys per head.
+      norm_epsilon: added to the mean square in every normalisation.
+      scale_scores: divides attention scores by sqrt(d_kv).
+      scale_embeddings: multiplies embeddings by sqrt(d_model), not the tied output layer.
+      scale_tied_logits: divides tied logits by sqrt(d_model).
       scan_layers: stacks the layers of a model in one scan; parameters gain the axis `layers`.
       remat: what a layer saves for its gradient: all (`none`), the products with weights
         (`minimal`), or only its input (`full`).
@@ -56,6 +72,16 @@ class TransformerConfig:
     prefix_attention: bool = False
     num_relpos_buckets: int = 32
     max_relpos_distance: int = 128
+    position_encoding: str = "relative"
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    num_kv_heads: int | None = None
+    mlp_activation: str = "gelu"
+    qk_norm: bool = False
+    norm_epsilon: float = 1e-6
+    scale_scores: bool = False
+    scale_embeddings: bool = False
+    scale_tied_logits: bool = True
     scan_layers: bool = True
     remat: str = "none"
 
@@ -76,10 +102,49 @@ class TransformerConfig:
             self.max_relpos_distance,
             minimum=self.num_relpos_buckets // 2 + 1,
         )
+        if self.num_kv_heads is not None:
+            _check_integer("num_kv_heads", self.num_kv_heads, minimum=1)
         if not 0.0 <= self.dropout_rate < 1.0:
             raise ConfigError(f"dropout_rate={self.dropout_rate}; expected a value in [0, 1)")
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("remat", self.remat, REMAT_POLICIES)
+        _check_choice("mlp_activation", self.mlp_activation, tuple(GATES))
+        self._check_positions()
+        if self.num_heads % self.kv_heads:
+            raise ConfigError(
+                f"num_kv_heads={self.num_kv_heads}; expected a divisor of num_heads="
+                f"{self.num_heads}"
+            )
+        if self.norm_epsilon <= 0:
+            raise ConfigError(f"norm_epsilon={self.norm_epsilon}; expected a positive number")
+
+    def _check_positions(self) -> None:
+        _check_choice("position_encoding", self.position_encoding, POSITION_ENCODINGS)
+        if self.rope_theta <= 0:
+            raise ConfigError(f"rope_theta={self.rope_theta}; expected a positive number")
+        if self.position_encoding == "rotary":
+            if self.per_layer_relpos:
+                raise ConfigError("per_layer_relpos=True; expected False with rotary positions")
+            if self.d_kv % 2:
+                raise ConfigError(f"d_kv={self.d_kv}; expected an even size for rotary positions")
+        elif self.rope_scaling is not None:
+            raise ConfigError("rope_scaling is set; expected None with relative positions")
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    @property
+    def shares_relpos(self) -> bool:
+        """Whether the layers of a stack share one table of relative positions."""
+        return self.position_encoding == "relative" and not self.per_layer_relpos
+
+    @property
+    def embedding_stddev(self) -> float:
+        """Standard deviation of a new embedding: what keeps vectors and tied logits near 1."""
+        unscaled_logits = self.logits_via_embedding and not self.scale_tied_logits
+        return self.d_model**-0.5 if self.scale_embeddings or unscaled_logits else 1.0
 
     @property
     def activation_dtype(self) -> jnp.dtype:

@@ -11,10 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.functional import causal_mask, group_mask, prefix_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockContext
+from xlingual.models.blocks import BlockContext, make_embedder
 from xlingual.models.cache import (
     DecodingCache,
     append,
@@ -142,9 +141,7 @@ class DecoderOnlyNetwork(nn.Module):
     def setup(self) -> None:
         """Makes the embedding and the stack."""
         config = self.config
-        self.token_embedder = TokenEmbedder(
-            config.vocab_size, config.d_model, config.activation_dtype
-        )
+        self.token_embedder = make_embedder(config)
         self.decoder = Decoder(config)
 
     def __call__(self, batch: Batch) -> ModelOutputs:

@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.errors import ConfigError
-from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.functional import causal_mask, group_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockCache, BlockContext
+from xlingual.models.blocks import BlockCache, BlockContext, make_embedder
 from xlingual.models.cache import (
     DecodingCache,
     append,
@@ -150,9 +149,7 @@ class EncoderDecoderNetwork(nn.Module):
     def setup(self) -> None:
         """Makes the shared embedding and the two stacks."""
         config = self.config
-        self.token_embedder = TokenEmbedder(
-            config.vocab_size, config.d_model, config.activation_dtype
-        )
+        self.token_embedder = make_embedder(config)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 

@@ -80,14 +80,16 @@ def train_flops(config: TransformerConfig, tokens: TokenCounts) -> Flops:
       head 45e9; 425e9 in all.
     """
     inner = config.num_heads * config.d_kv
-    projection = 2 * config.d_model * inner
+    query_and_out = 2 * 2 * config.d_model * inner
+    key_and_value = 2 * 2 * config.d_model * config.kv_heads * config.d_kv
+    projections = query_and_out + key_and_value
     mlp = 3 * 2 * config.d_model * config.d_ff
-    encoder_token = 4 * projection + _attention(inner, tokens.encoder_length) + mlp
-    self_token = 4 * projection + _attention(inner, tokens.decoder_length)
+    encoder_token = projections + _attention(inner, tokens.encoder_length) + mlp
+    self_token = projections + _attention(inner, tokens.decoder_length)
     cross = 0.0
     if config.num_encoder_layers:
-        query_token = 2 * projection + _attention(inner, tokens.encoder_length)
-        cross = tokens.decoder * query_token + tokens.encoder * 2 * projection
+        query_token = query_and_out + _attention(inner, tokens.encoder_length)
+        cross = tokens.decoder * query_token + tokens.encoder * key_and_value
     training, layers = _FORWARD_AND_BACKWARD, config.num_decoder_layers
     return Flops(
         encoder=training * config.num_encoder_layers * tokens.encoder * encoder_token,

@@ -29,7 +29,7 @@ class Encoder(nn.Module):
     def setup(self) -> None:
         """Makes the layers."""
         config = self.config
-        if not config.per_layer_relpos:
+        if config.shares_relpos:
             self.relpos_bias = make_relpos_bias(config, bidirectional=True)
         self.layers = make_layers(EncoderBlock, config, config.num_encoder_layers)
         self.encoder_norm = make_norm(config)
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
         Returns:
           [batch, length, embed] activations.
         """
-        if not self.config.per_layer_relpos:
+        if self.config.shares_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
             context = dataclasses.replace(context, position_bias=table)
         x, _ = run_layers(self.layers, self.dropout(x), context)
@@ -60,7 +60,7 @@ class Decoder(nn.Module):
     def setup(self) -> None:
         """Makes the layers and, when untied, the output layer."""
         config = self.config
-        if not config.per_layer_relpos:
+        if config.shares_relpos:
             self.relpos_bias = make_relpos_bias(config, bidirectional=False)
         self.layers = make_layers(DecoderBlock, config, config.num_decoder_layers)
         self.decoder_norm = make_norm(config)
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
     def _run(
         self, x: Array, context: BlockContext, cache: BlockCache | None
     ) -> tuple[Array, BlockCache | None]:
-        if not self.config.per_layer_relpos:
+        if self.config.shares_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
             context = dataclasses.replace(context, position_bias=table)
         x, entries = run_layers(self.layers, self.dropout(x), context, cache)

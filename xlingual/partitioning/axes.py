@@ -13,6 +13,7 @@ LOGICAL_AXES: Mapping[str, str] = {
     "mlp": "inner width of the feed-forward layer, size d_ff",
     "heads": "attention heads; heads * d_kv in two-dimensional attention kernels",
     "kv": "width of one attention head, size d_kv",
+    "kv_heads": "heads of keys and values, where several query heads share one",
     "vocab": "rows of the embedding, columns of the logits",
     "layers": "stacked layers of a scanned stack; always dimension 0",
     "relpos_buckets": "buckets of the relative position table",

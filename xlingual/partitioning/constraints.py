@@ -2,9 +2,11 @@
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Iterator, Sequence
 
 import jax
+from jax.sharding import PartitionSpec
 
 from xlingual.partitioning.axes import check_logical_axes
 from xlingual.partitioning.rules import Rules, mesh_spec
@@ -16,8 +18,9 @@ _RULES: contextvars.ContextVar[Rules | None] = contextvars.ContextVar("rules", d
 def constrain(x: Array, axes: Sequence[str | None]) -> Array:
     """Returns `x`, with the hint to the compiler that it is cut along its logical axes.
 
-    Values never change. Outside `Partitioner.activate()` this is the identity, but names and rank
-    are checked all the same, so a misspelt axis fails on one device too.
+    Values never change. A dimension that does not divide over its mesh axes stays whole (fewer
+    heads than devices on `tensor`, say). Outside `Partitioner.activate()` this is the identity,
+    but names and rank are checked all the same, so a misspelt axis fails on one device too.
 
     Args:
       x: any array, any dtype.
@@ -35,7 +38,17 @@ def constrain(x: Array, axes: Sequence[str | None]) -> Array:
     rules = _RULES.get()
     if rules is None:
         return x
-    return jax.lax.with_sharding_constraint(x, mesh_spec(axes, rules))
+    return jax.lax.with_sharding_constraint(x, _divisible(mesh_spec(axes, rules), x.shape))
+
+
+def _divisible(spec: PartitionSpec, shape: Sequence[int]) -> PartitionSpec:
+    """Returns `spec` without the cuts that do not divide their dimension."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    entries = []
+    for entry, size in zip(spec, shape, strict=True):
+        names = (entry,) if isinstance(entry, str) else tuple(entry or ())
+        entries.append(entry if size % math.prod(sizes[name] for name in names) == 0 else None)
+    return PartitionSpec(*entries)
 
 
 @contextlib.contextmanager

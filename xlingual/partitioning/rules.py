@@ -39,6 +39,7 @@ def fsdp_tensor() -> Rules:
         embed=("fsdp",),
         mlp=("tensor",),
         heads=("tensor",),
+        kv_heads=("tensor",),
         vocab=("tensor",),
     )
 
