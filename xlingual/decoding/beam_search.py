@@ -22,6 +22,7 @@ from xlingual.decoding.candidates import Candidates, best_candidates
 from xlingual.decoding.constraints import Constraint, advance_state, start_state
 from xlingual.decoding.token_loop import PAD_ID
 from xlingual.models.base import Model
+from xlingual.models.cache import take_copies
 from xlingual.types import Array, Batch, PyTree
 
 EARLY_STOPPING = (False, True, "never")
@@ -148,16 +149,14 @@ def beam_search(
         live, ended, opened, parents = rules.advance(
             found, search.live, search.ended, search.open, search.step
         )
-        first = jnp.arange(rows, dtype=jnp.int32)[:, None] * num_beams
-        moves = (first + parents).reshape(-1)
-        allowed = jax.tree.map(lambda leaf: leaf[moves], search.allowed)
+        allowed = jax.tree.map(lambda leaf: take_copies(leaf, parents, axis=0), search.allowed)
         new = jax.lax.dynamic_index_in_dim(live.tokens, search.step, 2, keepdims=False)
         return _Search(
             step=search.step + 1,
             live=live,
             ended=ended,
             open=opened,
-            cache=model.gather_rows(cache, moves),
+            cache=model.gather_rows(cache, parents),
             allowed=advance_state(constraint, allowed, new.reshape(-1)),
         )
 

@@ -98,13 +98,13 @@ class Model(Protocol):
           times: copies of a row, at least 1; static.
         """
 
-    def gather_rows(self, cache: Any, rows: Array) -> Any:
-        """Returns a cache whose row i is row `rows[i]` of the given one.
+    def gather_rows(self, cache: Any, parents: Array) -> Any:
+        """Returns a cache in which copies of a row have taken the places of others.
 
         Args:
           cache: from `repeat_rows` or a step after it.
-          rows: [batch * times] int32; a row is replaced by a copy of the same row only, so
-            `rows[i] // times == i // times`.
+          parents: [batch, times] int32 in [0, times); copy i of a row is replaced by copy
+            `parents[row, i]` of the same row.
         """
 
 

@@ -9,6 +9,7 @@ References:
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.struct
 import jax
@@ -144,25 +145,45 @@ def repeat_rows(cache: DecodingCache, times: int) -> DecodingCache:
     Returns:
       A cache of `batch * times` rows that share the encoder states, which are not copied.
     """
-    rows = jnp.arange(cache.next_position.shape[0] * times, dtype=jnp.int32) // times
-    return gather_rows(cache, rows)
+    return _map_rows(cache, lambda leaf, axis: jnp.repeat(leaf, times, axis=axis))
 
 
-def gather_rows(cache: DecodingCache, rows: Array) -> DecodingCache:
-    """Returns a cache whose row i is row `rows[i]` of the given one.
+def gather_rows(cache: DecodingCache, parents: Array) -> DecodingCache:
+    """Returns a cache in which copies of a row have taken the places of others.
 
     Args:
-      cache: any cache.
-      rows: [new rows] int32; the encoder states stay where they are, so rows move only among the
-        copies of a row.
+      cache: from `repeat_rows`, `times` copies of each row.
+      parents: [batch, times] int32 in [0, times), index among the copies of the same row: so no
+        device needs the rows of another.
     """
-    past = jax.tree.map(
-        lambda leaf: constrain(jnp.take(leaf, rows, axis=1, mode="clip"), _SLOTS),
-        cache.layers.past,
-    )
+    return _map_rows(cache, lambda leaf, axis: take_copies(leaf, parents, axis=axis))
+
+
+def take_copies(x: Array, parents: Array, *, axis: int) -> Array:
+    """Returns what copies of rows hold after they have taken the places of others.
+
+    Args:
+      x: [..., batch * times, ...].
+      parents: [batch, times] int32 in [0, times).
+      axis: of the rows in `x`.
+
+    Returns:
+      Shape and dtype of `x`.
+    """
+    grouped = x.reshape(*x.shape[:axis], *parents.shape, *x.shape[axis + 1 :])
+
+    def take(copies: Array, chosen: Array) -> Array:
+        return jnp.take(copies, chosen, axis=axis, mode="clip")
+
+    return jax.vmap(take, in_axes=(axis, 0), out_axes=axis)(grouped, parents).reshape(x.shape)
+
+
+def _map_rows(cache: DecodingCache, change: Callable[[Array, int], Array]) -> DecodingCache:
+    """The cache with `change(leaf, axis of the rows)` for all that belongs to written tokens."""
+    past = jax.tree.map(lambda leaf: constrain(change(leaf, 1), _SLOTS), cache.layers.past)
     return dataclasses.replace(
         cache,
         layers=dataclasses.replace(cache.layers, past=past),
-        slot_positions=jnp.take(cache.slot_positions, rows, axis=0, mode="clip"),
-        next_position=jnp.take(cache.next_position, rows, axis=0, mode="clip"),
+        slot_positions=change(cache.slot_positions, 0),
+        next_position=change(cache.next_position, 0),
     )

@@ -131,9 +131,9 @@ class EncoderDecoder:
         """Returns the cache with every row `times` times (see `models.cache`)."""
         return repeat_rows(cache, times)
 
-    def gather_rows(self, cache: DecodingCache, rows: Array) -> DecodingCache:
-        """Returns the cache whose row i is row `rows[i]` (see `models.cache`)."""
-        return gather_rows(cache, rows)
+    def gather_rows(self, cache: DecodingCache, parents: Array) -> DecodingCache:
+        """Returns the cache with copies in the places of others (see `models.cache`)."""
+        return gather_rows(cache, parents)
 
     @property
     def _network(self) -> "EncoderDecoderNetwork":
