@@ -16,7 +16,7 @@ from types import ModuleType
 import xlingual.cli
 from xlingual.errors import ConfigError
 
-NOT_VERBS = ("main", "gin_flags", "inspection")
+NOT_VERBS = ("main", "gin_flags", "inspection", "line_files", "trained_model")
 OVERRIDES = ("gin", "beam")
 """Families of flags that are passed on by name."""
 
