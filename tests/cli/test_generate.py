@@ -3,14 +3,13 @@
 import dataclasses
 import io
 import json
-import pathlib
 import sys
 
 import jax
 import numpy as np
 import pytest
 
-from tasks import toy
+from tasks.toy_vocabulary import VOCAB_SIZE, vocabulary_path
 from tests.decoding.bigram_model import BigramModel, log_probabilities, make_params
 from tests.decoding.test_greedy import config, random_params
 from xlingual.checkpointing import weights
@@ -59,14 +58,14 @@ def source(tmp_path):
 def test_an_interrupted_output_goes_on_where_it_stopped(
     bigram, source, tmp_path, monkeypatch, capsys
 ):
-    words = [f"--input={source}", "--mode=sample", "--n_best=2", "--top_k=9"]
+    words = [f"--input={source}", "--mode=sample", "--n_best=2", "--top_k=9", "--batch_size=1"]
     whole, output = tmp_path / "whole.txt", tmp_path / "new" / "out.txt"
     assert generate(*words, f"--output={whole}") == 0
     assert "1 texts were cut" in capsys.readouterr().err
     expected = whole.read_text(encoding="utf-8")
     assert expected.count("\n") == len(TEXTS) and expected.count("\t") == len(TEXTS)
 
-    monkeypatch.setattr("xlingual.cli.generate._BATCHES_PER_WINDOW", 2)
+    monkeypatch.setattr("xlingual.cli.generate._BATCHES_PER_WINDOW", 4)
     real, calls = generation.Generator.__call__, []
 
     def stopped(self, requests):
@@ -154,8 +153,7 @@ def test_scores_and_ranks(bigram, tmp_path, capsys):
 def test_a_weights_folder_is_read(tmp_path, source):
     """The toy vocabulary and a random model; the text of the output is not looked at."""
     folder, output = tmp_path / "imported", tmp_path / "out.txt"
-    vocabulary = toy.vocabulary()
-    model = EncoderDecoder(config(vocab_size=512))
+    model = EncoderDecoder(config(vocab_size=VOCAB_SIZE))
     params = jax.tree.map(jax.numpy.asarray, random_params(model))
     info = weights.WeightsInfo(
         family="encoder_decoder", config=dataclasses.asdict(model.config), source="test"
@@ -165,8 +163,7 @@ def test_a_weights_folder_is_read(tmp_path, source):
     arguments = ["generate", f"--model_dir={folder}", "--batch_size=8", "--max_length=3"]
     arguments += ["--max_inputs=16", *words]
     assert main.main(arguments) == 2
-    content = pathlib.Path(vocabulary.sentencepiece_model_file).read_bytes()
-    (folder / "spiece.model").write_bytes(content)
+    (folder / "spiece.model").write_bytes(vocabulary_path().read_bytes())
     assert main.main(arguments) == 0
     assert output.read_text(encoding="utf-8").count("\n") == len(TEXTS)
 

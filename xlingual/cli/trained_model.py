@@ -147,11 +147,17 @@ def _load_weights(folder: pathlib.Path) -> TrainedModel:
     file = folder / _VOCABULARY
     if not file.is_file():
         raise ConfigError(f"{folder} has no {_VOCABULARY}; expected the vocabulary of the model")
+    vocabulary = vocabularies.load_vocabulary(file)
+    if vocabulary.vocab_size > model.vocab_size:
+        raise ConfigError(
+            f"{file} has {vocabulary.vocab_size} pieces; expected at most vocab_size="
+            f"{model.vocab_size} of the model"
+        )
     return TrainedModel(
         model=model,
         params=load_params(model, partitioner, folder),
         partitioner=partitioner,
-        vocabulary=vocabularies.load_vocabulary(file),
+        vocabulary=vocabulary,
         step=info.step,
         lengths={},
     )
