@@ -117,21 +117,40 @@ def beam_search(
         raise ValueError(
             f"num_beams={num_beams}; expected at most half of the {logits.shape[-1]} tokens"
         )
+    start = _first_step(model, rules, logits, cache, constraint, num_beams)
+
+    def body(search: _Search) -> _Search:
+        return _next_step(model, params, rules, search, constraint)
+
+    def unfinished(search: _Search) -> Array:
+        return (search.step < max_length) & rules.some_open(search.ended, search.open)
+
+    ended = jax.lax.while_loop(unfinished, body, start).ended
+    return Hypotheses(tokens=ended.tokens[:, :num_return], scores=ended.scores[:, :num_return])
+
+
+def _first_step(
+    model: Model,
+    rules: "_Rules",
+    logits: Array,
+    cache: Any,
+    constraint: Constraint | None,
+    num_beams: int,
+) -> _Search:
+    """The search after the first token: one hypothesis a row becomes `num_beams`."""
     rows = logits.shape[0]
     allowed = start_state(constraint)
     scores = jnp.zeros((rows, 1), jnp.float32)
     found = best_candidates(logits, scores, constraint, allowed, count=2 * num_beams)
     nothing = Hypotheses(
-        tokens=jnp.full((rows, num_beams, max_length), PAD_ID, jnp.int32),
+        tokens=jnp.full((rows, num_beams, rules.max_length), PAD_ID, jnp.int32),
         scores=jnp.full((rows, num_beams), -jnp.inf, jnp.float32),
     )
     blank = Hypotheses(tokens=nothing.tokens[:, :1], scores=scores)
-    live, ended, opened, parents = rules.advance(
-        found, blank, nothing, jnp.ones((rows,), bool), jnp.int32(0)
-    )
-    del parents  # all of them are copies of the one row
+    everyone = jnp.ones((rows,), bool)
+    live, ended, opened, _ = rules.advance(found, blank, nothing, everyone, jnp.int32(0))
     allowed = jax.tree.map(lambda leaf: jnp.repeat(leaf, num_beams, axis=0), allowed)
-    start = _Search(
+    return _Search(
         step=jnp.int32(1),
         live=live,
         ended=ended,
@@ -140,31 +159,29 @@ def beam_search(
         allowed=advance_state(constraint, allowed, live.tokens[:, :, 0].reshape(-1)),
     )
 
-    def body(search: _Search) -> _Search:
-        last = jax.lax.dynamic_index_in_dim(search.live.tokens, search.step - 1, 2, keepdims=False)
-        logits, cache = model.decode_step(params, search.cache, last.reshape(-1))
-        found = best_candidates(
-            logits, search.live.scores, constraint, search.allowed, count=2 * num_beams
-        )
-        live, ended, opened, parents = rules.advance(
-            found, search.live, search.ended, search.open, search.step
-        )
-        allowed = jax.tree.map(lambda leaf: take_copies(leaf, parents, axis=0), search.allowed)
-        new = jax.lax.dynamic_index_in_dim(live.tokens, search.step, 2, keepdims=False)
-        return _Search(
-            step=search.step + 1,
-            live=live,
-            ended=ended,
-            open=opened,
-            cache=model.gather_rows(cache, parents),
-            allowed=advance_state(constraint, allowed, new.reshape(-1)),
-        )
 
-    def unfinished(search: _Search) -> Array:
-        return (search.step < max_length) & rules.some_open(search.ended, search.open)
-
-    ended = jax.lax.while_loop(unfinished, body, start).ended
-    return Hypotheses(tokens=ended.tokens[:, :num_return], scores=ended.scores[:, :num_return])
+def _next_step(
+    model: Model, params: PyTree, rules: "_Rules", search: _Search, constraint: Constraint | None
+) -> _Search:
+    """The search after one more token."""
+    step = search.step
+    last = jax.lax.dynamic_index_in_dim(search.live.tokens, step - 1, 2, keepdims=False)
+    logits, cache = model.decode_step(params, search.cache, last.reshape(-1))
+    count = 2 * last.shape[1]
+    found = best_candidates(logits, search.live.scores, constraint, search.allowed, count=count)
+    live, ended, opened, parents = rules.advance(
+        found, search.live, search.ended, search.open, step
+    )
+    allowed = jax.tree.map(lambda leaf: take_copies(leaf, parents, axis=0), search.allowed)
+    new = jax.lax.dynamic_index_in_dim(live.tokens, step, 2, keepdims=False)
+    return _Search(
+        step=step + 1,
+        live=live,
+        ended=ended,
+        open=opened,
+        cache=model.gather_rows(cache, parents),
+        allowed=advance_state(constraint, allowed, new.reshape(-1)),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
