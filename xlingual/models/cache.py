@@ -15,13 +15,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from xlingual.layers.attention import KeyValues
-from xlingual.models.blocks import BlockCache, BlockContext
+from xlingual.layers.attention import CachedKeyValues, KeyValues
+from xlingual.models.blocks import BlockCache, BlockContext, BlockEntries
 from xlingual.models.config import TransformerConfig
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
-_SLOTS = ("layers", "batch", "length", "kv_heads", "kv")
+_SLOTS = ("layers", "batch", "kv_heads", "length", "kv")
 
 
 @flax.struct.dataclass
@@ -29,7 +29,7 @@ class DecodingCache:
     """Keys and values of all layers, and where they belong.
 
     Attributes:
-      layers: [layers, batch, slots, kv_heads, d_kv] for tokens, [layers, batch, k, kv_heads, d_kv]
+      layers: [layers, batch, kv_heads, slots, d_kv] for tokens, [layers, batch, kv_heads, k, d_kv]
         for encoder states (None in a decoder-only model), dtype of the activations. After
         `repeat_rows` the encoder states still have the batch of before: copies of a row share them.
       slot_positions: [batch, slots] int32, position of the slot's token in its row; -1 = empty.
@@ -53,15 +53,15 @@ def empty_layers(config: TransformerConfig, batch_size: int) -> BlockCache:
       batch_size: number of rows.
 
     Returns:
-      Arrays of [layers, batch, 0, kv_heads, d_kv].
+      Arrays of [layers, batch, kv_heads, 0, d_kv].
     """
-    shape = (config.num_decoder_layers, batch_size, 0, config.kv_heads, config.d_kv)
+    shape = (config.num_decoder_layers, batch_size, config.kv_heads, 0, config.d_kv)
     empty = jnp.zeros(shape, config.activation_dtype)
-    return BlockCache(past=KeyValues(keys=empty, values=empty))
+    return BlockCache(past=CachedKeyValues(keys=empty, values=empty))
 
 
 def start_cache(
-    entries: BlockCache, lengths: Array, *, num_free: int, encoded_mask: Array | None = None
+    entries: BlockEntries, lengths: Array, *, num_free: int, encoded_mask: Array | None = None
 ) -> DecodingCache:
     """Returns a cache that holds a first pass over prompts and has room for more.
 
@@ -74,12 +74,13 @@ def start_cache(
     Returns:
       The cache before the first `append`.
     """
-    room = ((0, 0), (0, 0), (0, num_free), (0, 0), (0, 0))
-    past = jax.tree.map(lambda leaf: constrain(jnp.pad(leaf, room), _SLOTS), entries.past)
+    past, encoded = _held(entries.past, num_free=num_free), None
+    if entries.encoded is not None:
+        encoded = _held(entries.encoded, num_free=0)
     prompt = entries.past.keys.shape[2]
     slots = jnp.arange(prompt + num_free, dtype=jnp.int32)[None, :]
     return DecodingCache(
-        layers=dataclasses.replace(entries, past=past),
+        layers=BlockCache(past=past, encoded=encoded),
         slot_positions=jnp.where(slots < lengths[:, None], slots, -1),
         next_slot=jnp.int32(prompt),
         next_position=lengths,
@@ -106,7 +107,7 @@ def step_context(cache: DecodingCache) -> BlockContext:
     )
 
 
-def append(cache: DecodingCache, entries: BlockCache) -> DecodingCache:
+def append(cache: DecodingCache, entries: BlockEntries) -> DecodingCache:
     """Returns the cache with one more token a row.
 
     Args:
@@ -117,12 +118,14 @@ def append(cache: DecodingCache, entries: BlockCache) -> DecodingCache:
       The cache after; there must have been a free slot.
     """
     slot = cache.next_slot
-    past = jax.tree.map(
-        lambda old, new: constrain(
-            jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2), _SLOTS
-        ),
-        cache.layers.past,
-        entries.past,
+
+    def written(held: Array, new: Array) -> Array:
+        one = jnp.swapaxes(new, 2, 3)
+        return constrain(jax.lax.dynamic_update_slice_in_dim(held, one, slot, axis=3), _SLOTS)
+
+    old = cache.layers.past
+    past = CachedKeyValues(
+        keys=written(old.keys, entries.past.keys), values=written(old.values, entries.past.values)
     )
     return dataclasses.replace(
         cache,
@@ -176,6 +179,16 @@ def take_copies(x: Array, parents: Array, *, axis: int) -> Array:
         return jnp.take(copies, chosen, axis=axis, mode="clip")
 
     return jax.vmap(take, in_axes=(axis, 0), out_axes=axis)(grouped, parents).reshape(x.shape)
+
+
+def _held(entries: KeyValues, *, num_free: int) -> CachedKeyValues:
+    """Entries of all layers as a cache holds them, with free slots behind."""
+    room = ((0, 0), (0, 0), (0, 0), (0, num_free), (0, 0))
+
+    def hold(leaf: Array) -> Array:
+        return constrain(jnp.pad(jnp.swapaxes(leaf, 2, 3), room), _SLOTS)
+
+    return CachedKeyValues(keys=hold(entries.keys), values=hold(entries.values))
 
 
 def _map_rows(cache: DecodingCache, change: Callable[[Array, int], Array]) -> DecodingCache:

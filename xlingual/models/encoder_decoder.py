@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from xlingual.errors import ConfigError
 from xlingual.layers.functional import causal_mask, group_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockCache, BlockContext, make_embedder
+from xlingual.models.blocks import BlockCache, BlockContext, BlockEntries, make_embedder
 from xlingual.models.cache import (
     DecodingCache,
     append,
@@ -201,7 +201,7 @@ class EncoderDecoderNetwork(nn.Module):
 
     def _decode(
         self, tokens: Array, context: BlockContext, layers: BlockCache
-    ) -> tuple[Array, BlockCache]:
+    ) -> tuple[Array, BlockEntries]:
         """Returns the logits of one token a row, [batch, vocab], and its cache entries."""
         hidden, entries = self.decoder.decode(self.token_embedder(tokens[:, None]), context, layers)
         return self._logits(hidden)[:, 0], entries
