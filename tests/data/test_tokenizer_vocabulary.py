@@ -196,8 +196,10 @@ def test_rows_follow_the_names_of_tokens(folder, vocabulary, original):
     np.testing.assert_array_equal(rows[1:same], table[1:same])
     if original.id_to_token(0) == "!":
         assert as_is.encode("!") == [0]
+        assert (vocabulary.moved_token, as_is.moved_token) == ("!", None)
         np.testing.assert_array_equal(rows[vocabulary.encode("!")], table[:1])
     else:
+        assert vocabulary.moved_token is None
         np.testing.assert_array_equal(rows[0], table[0])
 
 

@@ -13,7 +13,7 @@ import seqio
 from xlingual.checkpointing import weights
 from xlingual.checkpointing.manager import FOLDER
 from xlingual.cli import gin_flags
-from xlingual.data import task_checks, task_registry, vocabularies
+from xlingual.data import task_checks, task_registry, tokenizer_files
 from xlingual.errors import ConfigError
 from xlingual.models.base import Model
 from xlingual.models.config import TransformerConfig
@@ -26,7 +26,6 @@ from xlingual.training import loop
 from xlingual.types import PyTree
 
 _FAMILIES: dict[str, Any] = {model.family: model for model in (EncoderDecoder, DecoderOnly)}
-_VOCABULARY = "spiece.model"
 _CONFIG = "operative_config.gin"
 
 
@@ -144,14 +143,17 @@ def _load_weights(folder: pathlib.Path) -> TrainedModel:
         raise ConfigError(f"{folder} has family={info.family!r}; expected one of {list(_FAMILIES)}")
     model = _FAMILIES[info.family](TransformerConfig(**info.config))
     partitioner = Partitioner(rules=data_parallel())
-    file = folder / _VOCABULARY
-    if not file.is_file():
-        raise ConfigError(f"{folder} has no {_VOCABULARY}; expected the vocabulary of the model")
-    vocabulary = vocabularies.load_vocabulary(file)
+    vocabulary = tokenizer_files.load_tokenizer_vocabulary(folder)
+    moved = getattr(vocabulary, "moved_token", None)
+    if moved is not None:
+        raise ConfigError(
+            f"{folder} has the rows of a tokenizer with text ({moved!r}) at id 0, which is padding "
+            "here; import it with --append_languages=CODES, which moves that row"
+        )
     if vocabulary.vocab_size > model.vocab_size:
         raise ConfigError(
-            f"{file} has {vocabulary.vocab_size} pieces; expected at most vocab_size="
-            f"{model.vocab_size} of the model"
+            f"{folder} has a vocabulary of {vocabulary.vocab_size} pieces; expected at most "
+            f"vocab_size={model.vocab_size} of the model"
         )
     return TrainedModel(
         model=model,

@@ -47,6 +47,14 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
     `encode_tf` calls Python once a batch, as an operation without state, so that the position in
     the data can be saved; it cannot be part of a saved graph.
+
+    Attributes:
+      json: content of the file, with the additions.
+      token_of_role: `eos_token`, `pad_token`, `unk_token`, maybe `bos_token` -> name.
+      moved_token: the text that the file has at id 0, if it was moved; None if it was not. A table
+        in the order of the file does not fit then: `xlingual import --append_languages` moves rows.
+      control_tokens: names of the appended tokens.
+      num_sentinels: number of the appended sentinels.
     """
 
     def __init__(
@@ -84,8 +92,10 @@ class TokenizerVocabulary(seqio.Vocabulary):
         for role, name in names.items():
             if name not in known:
                 raise ConfigError(f"{role}={name!r} is not a token of {file}")
+        (at_zero,) = [name for name, index in known.items() if index == 0]
         if not as_is:
             names["pad_token"] = _clear_zero(content, known, names)
+        self.moved_token = at_zero if known[at_zero] else None
         sentinels = [f"<extra_id_{k}>" for k in reversed(range(num_sentinels))]
         appended = [*control_tokens, *sentinels]
         if not as_is and names.get("unk_token", names["pad_token"]) == names["pad_token"]:
