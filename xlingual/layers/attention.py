@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xlingual.layers.dropout import Dropout
-from xlingual.layers.functional import dot_product_attention
+from xlingual.layers.functional import cached_attention, dot_product_attention
 from xlingual.layers.linear import Dense
 from xlingual.layers.normalization import RMSNorm
 from xlingual.layers.parameters import fan_in_normal
@@ -34,6 +34,19 @@ class KeyValues:
     Attributes:
       keys: [batch, k, kv_heads, d_kv], dtype of the activations, turned by their positions where
         the model does that; a stack of layers adds an axis 0.
+      values: same shape and dtype.
+    """
+
+    keys: Array
+    values: Array
+
+
+@flax.struct.dataclass
+class CachedKeyValues:
+    """Keys and values of some positions as a cache holds them: heads before positions.
+
+    Attributes:
+      keys: [batch, kv_heads, k, d_kv], otherwise as in `KeyValues`.
       values: same shape and dtype.
     """
 
@@ -85,10 +98,10 @@ class Attention(nn.Module):
         mask: Array,
         position_bias: Array | None = None,
         *,
-        source: Array | KeyValues,
-        past: KeyValues | None = None,
+        source: Array | CachedKeyValues,
+        past: CachedKeyValues | None = None,
         rotation: Rotation | None = None,
-    ) -> tuple[Array, KeyValues]:
+    ) -> tuple[Array, KeyValues | None]:
         """Returns the update of the residual stream and the keys and values of `source`.
 
         Args:
@@ -96,34 +109,47 @@ class Attention(nn.Module):
           mask: [batch, 1, q, k] bool, True = may attend; k counts the past keys, then the new.
           position_bias: [batch or 1, heads, q, k] float32, or None.
           source: what gives keys and values: [batch, k, embed] `dtype`, or their projections.
-          past: keys and values of earlier positions, put before those of `source`.
+          past: keys and values of earlier positions, which count before those of `source`; one
+            without positions is as good as None.
           rotation: turns queries and keys; `source` is then `x`. None for no rotation.
 
         Returns:
-          [batch, q, embed] `dtype`, and the keys and values of `source` alone.
+          [batch, q, embed] `dtype`, and the keys and values of `source` alone; None where they
+          were given.
         """
         kv_heads = self.num_kv_heads or self.num_heads
         query = self._turned(self._heads(x, "query", self.num_heads), "query_norm", rotation)
         if self.scale_scores:
             query = query * jnp.asarray(self.d_kv**-0.5, self.dtype)
-        if isinstance(source, KeyValues):
-            new = source
+        new = None
+        if isinstance(source, CachedKeyValues):
+            attended = cached_attention(query, source.keys, source.values, mask, position_bias)
         else:
             keys = self._turned(self._heads(source, "key", kv_heads), "key_norm", rotation)
             new = KeyValues(keys=keys, values=self._heads(source, "value", kv_heads))
-        keys, values = new.keys, new.values
-        if past is not None:
-            keys = jnp.concatenate([past.keys, keys], axis=1)
-            values = jnp.concatenate([past.values, values], axis=1)
-        dropout_shape = (x.shape[0], self.num_heads, 1, keys.shape[1])
-        dropout_mask = Dropout(self.dropout_rate, name="dropout").multiplier(dropout_shape)
-        attended = dot_product_attention(query, keys, values, mask, position_bias, dropout_mask)
+            attended = self._attend(query, new, past, mask, position_bias)
         attended = constrain(attended, _HEADS)
         merged = attended.reshape(*x.shape[:2], self.num_heads * self.d_kv)
         out = Dense(x.shape[-1], ("heads", "embed"), fan_in_normal(), self.dtype, name="out")(
             merged
         )
         return out, new
+
+    def _attend(
+        self,
+        query: Array,
+        new: KeyValues,
+        past: CachedKeyValues | None,
+        mask: Array,
+        position_bias: Array | None,
+    ) -> Array:
+        """Attends to the new positions, and to earlier ones where there are any."""
+        if past is not None and past.keys.shape[2]:
+            newest = (new.keys, new.values)
+            return cached_attention(query, past.keys, past.values, mask, position_bias, newest)
+        dropout_shape = (query.shape[0], self.num_heads, 1, new.keys.shape[1])
+        dropout_mask = Dropout(self.dropout_rate, name="dropout").multiplier(dropout_shape)
+        return dot_product_attention(query, new.keys, new.values, mask, position_bias, dropout_mask)
 
     def _heads(self, x: Array, name: str, num_heads: int) -> Array:
         """Projects `x` to [batch, length, num_heads, d_kv]."""

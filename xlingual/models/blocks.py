@@ -8,7 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 
-from xlingual.layers.attention import Attention, KeyValues, Rotation
+from xlingual.layers.attention import Attention, CachedKeyValues, KeyValues, Rotation
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.mlp import GatedMlp
@@ -52,8 +52,21 @@ class BlockCache:
     """Keys and values that a layer has seen.
 
     Attributes:
-      past: of the tokens so far, [batch, slots, heads, d_kv].
+      past: of the tokens so far, [batch, kv_heads, slots, d_kv].
       encoded: of the encoder states; None without cross-attention and before they are computed.
+    """
+
+    past: CachedKeyValues
+    encoded: CachedKeyValues | None = None
+
+
+@flax.struct.dataclass
+class BlockEntries:
+    """Keys and values that a layer adds to its cache.
+
+    Attributes:
+      past: of the new tokens, [batch, q, kv_heads, d_kv].
+      encoded: of the encoder states when they were just computed, else None.
     """
 
     past: KeyValues
@@ -95,7 +108,7 @@ class DecoderBlock(nn.Module):
     @nn.compact
     def __call__(
         self, x: Array, context: BlockContext, cache: BlockCache | None = None
-    ) -> tuple[Array, BlockCache | None]:
+    ) -> tuple[Array, BlockEntries | None]:
         """Returns the next residual stream, and what decoding must remember.
 
         Args:
@@ -119,19 +132,21 @@ class DecoderBlock(nn.Module):
         source = _cross_attention_source(context, cache)
         if source is not None and context.encoded_mask is not None:
             y = make_norm(config, "pre_cross_attention_layer_norm")(x)
+            # Copies of a row (beams) read the same states, as if they were its further queries.
+            y = y.reshape(context.encoded_mask.shape[0], -1, y.shape[-1])
             y, encoded = make_attention(config, "encoder_decoder_attention")(
                 y, context.encoded_mask, source=source
             )
-            x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
-        if cache is None:
+            x = constrain(x + Dropout(config.dropout_rate)(y.reshape(x.shape)), _STREAM)
+        if cache is None or new is None:
             return apply_mlp(config, x), None
-        kept = BlockCache(past=new, encoded=None if context.encoded is None else encoded)
+        kept = BlockEntries(past=new, encoded=encoded)
         return apply_mlp(config, x), kept
 
 
 def _cross_attention_source(
     context: BlockContext, cache: BlockCache | None
-) -> Array | KeyValues | None:
+) -> Array | CachedKeyValues | None:
     """Encoder states, their cached projections, or None without cross-attention."""
     if context.encoded is not None or cache is None:
         return context.encoded

@@ -14,8 +14,16 @@ import jax.numpy as jnp
 from xlingual.errors import ConfigError
 from xlingual.layers.functional import causal_mask, group_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockCache, BlockContext, make_embedder
-from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
+from xlingual.models.blocks import BlockCache, BlockContext, BlockEntries, make_embedder
+from xlingual.models.cache import (
+    DecodingCache,
+    append,
+    empty_layers,
+    gather_rows,
+    repeat_rows,
+    start_cache,
+    step_context,
+)
 from xlingual.models.config import TransformerConfig
 from xlingual.models.flops import Flops, TokenCounts, train_flops
 from xlingual.models.transformer import Decoder, Encoder
@@ -119,6 +127,14 @@ class EncoderDecoder:
         """Appends `tokens` [batch] int32; returns logits [batch, vocab] float32 and the cache."""
         return run_network(EncoderDecoderNetwork.step, self._network, params, cache, tokens)
 
+    def repeat_rows(self, cache: DecodingCache, times: int) -> DecodingCache:
+        """Returns the cache with every row `times` times (see `models.cache`)."""
+        return repeat_rows(cache, times)
+
+    def gather_rows(self, cache: DecodingCache, parents: Array) -> DecodingCache:
+        """Returns the cache with copies in the places of others (see `models.cache`)."""
+        return gather_rows(cache, parents)
+
     @property
     def _network(self) -> "EncoderDecoderNetwork":
         """The modules; made anew at every call, for they hold nothing but the configuration."""
@@ -185,7 +201,7 @@ class EncoderDecoderNetwork(nn.Module):
 
     def _decode(
         self, tokens: Array, context: BlockContext, layers: BlockCache
-    ) -> tuple[Array, BlockCache]:
+    ) -> tuple[Array, BlockEntries]:
         """Returns the logits of one token a row, [batch, vocab], and its cache entries."""
         hidden, entries = self.decoder.decode(self.token_embedder(tokens[:, None]), context, layers)
         return self._logits(hidden)[:, 0], entries

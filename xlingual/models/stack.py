@@ -12,7 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from xlingual.models.blocks import BlockCache, BlockContext
+from xlingual.models.blocks import BlockCache, BlockContext, BlockEntries
 from xlingual.models.config import TransformerConfig
 from xlingual.types import Array
 
@@ -57,7 +57,7 @@ def run_layers(
     x: Array,
     context: BlockContext,
     cache: BlockCache | None = None,
-) -> tuple[Array, BlockCache | None]:
+) -> tuple[Array, BlockEntries | None]:
     """Returns the output of the last layer and what every layer keeps for decoding.
 
     Args:

@@ -9,6 +9,7 @@ from xlingual.layers.linear import LogitsDense
 from xlingual.models.blocks import (
     BlockCache,
     BlockContext,
+    BlockEntries,
     DecoderBlock,
     EncoderBlock,
     make_norm,
@@ -82,7 +83,7 @@ class Decoder(nn.Module):
 
     def decode(
         self, x: Array, context: BlockContext, cache: BlockCache
-    ) -> tuple[Array, BlockCache]:
+    ) -> tuple[Array, BlockEntries]:
         """Returns the states of further tokens, and their cache entries.
 
         Args:
@@ -100,7 +101,7 @@ class Decoder(nn.Module):
 
     def _run(
         self, x: Array, context: BlockContext, cache: BlockCache | None
-    ) -> tuple[Array, BlockCache | None]:
+    ) -> tuple[Array, BlockEntries | None]:
         if self.config.shares_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
             context = dataclasses.replace(context, position_bias=table)
