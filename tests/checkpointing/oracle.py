@@ -17,6 +17,9 @@ DECODER |= dict(num_attention_heads=4, num_key_value_heads=2, head_dim=8)
 DECODER |= dict(bos_token_id=0, eos_token_id=1, pad_token_id=0)
 LLAMA3 = dict(rope_type="llama3", rope_theta=5e4, factor=4.0, low_freq_factor=1.0)
 LLAMA3 |= dict(high_freq_factor=4.0, original_max_position_embeddings=16)
+T5_SMALL = T5 | dict(d_model=512, d_ff=1024, d_kv=64, num_heads=6, num_layers=8)
+DECODER_SMALL = DECODER | dict(hidden_size=512, intermediate_size=1024, num_hidden_layers=8)
+DECODER_SMALL |= dict(head_dim=64, num_attention_heads=8, tie_word_embeddings=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,8 @@ KINDS = {
         "Llama", DECODER | {"tie_word_embeddings": True, "rope_parameters": LLAMA3}, True
     ),
     "qwen3": Kind("Qwen3", DECODER | {"head_dim": 16, "tie_word_embeddings": False}, False),
+    "mt5_small": Kind("MT5", T5_SMALL, False),
+    "qwen3_small": Kind("Qwen3", DECODER_SMALL, False),
     "gemma": Kind("Gemma", DECODER | {"num_key_value_heads": 1, "head_dim": 16}, True),
 }
 
@@ -55,7 +60,8 @@ def make_theirs(kind):
     model = getattr(transformers, f"{kind.name}{head}")(config)
     if not kind.tied:
         # Some classes tie the output layer whatever their configuration says.
-        model.lm_head.weight = torch.nn.Parameter(torch.randn(V, D) / D**0.5)
+        width = model.get_input_embeddings().weight.shape[1]
+        model.lm_head.weight = torch.nn.Parameter(torch.randn(V, width) / width**0.5)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "norm" in name:

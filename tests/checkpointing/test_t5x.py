@@ -101,9 +101,16 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("num_devices", [1, 4])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", ["mt5", "umt5"])
+@pytest.mark.parametrize(
+    ("name", "layout", "num_devices"),
+    [
+        ("mt5", "unrolled", 1),
+        ("mt5", "unrolled", 4),
+        ("mt5", "scanned", 1),
+        ("umt5", "scanned", 2),
+        ("umt5", "scanned with heads", 4),
+    ],
+)
 def test_parameters_and_sizes_are_read(models, tmp_path, name, layout, num_devices):
     model, params = models[name]
     folder = _write(tmp_path / "checkpoint_7", LAYOUTS[layout](params))
