@@ -172,7 +172,7 @@ def _next_step(
     live, ended, opened, parents = rules.advance(
         found, search.live, search.ended, search.open, step
     )
-    allowed = jax.tree.map(lambda leaf: take_copies(leaf, parents, axis=0), search.allowed)
+    allowed = jax.tree.map(lambda leaf: take_copies(leaf, parents), search.allowed)
     new = jax.lax.dynamic_index_in_dim(live.tokens, step, 2, keepdims=False)
     return _Search(
         step=step + 1,

@@ -11,6 +11,7 @@ import dataclasses
 
 import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -29,24 +30,11 @@ _SHARED_HEADS = ("batch", "length", "kv_heads", "kv")
 
 @flax.struct.dataclass
 class KeyValues:
-    """Projected keys and values of some positions.
+    """Projected keys and values of some positions, as a cache holds them: heads before positions.
 
     Attributes:
-      keys: [batch, k, kv_heads, d_kv], dtype of the activations, turned by their positions where
-        the model does that; a stack of layers adds an axis 0.
-      values: same shape and dtype.
-    """
-
-    keys: Array
-    values: Array
-
-
-@flax.struct.dataclass
-class CachedKeyValues:
-    """Keys and values of some positions as a cache holds them: heads before positions.
-
-    Attributes:
-      keys: [batch, kv_heads, k, d_kv], otherwise as in `KeyValues`.
+      keys: [batch, kv_heads, k, d_kv], dtype of the activations, turned by their positions where
+        the model does that; a scanned stack of layers adds an axis 0.
       values: same shape and dtype.
     """
 
@@ -98,58 +86,61 @@ class Attention(nn.Module):
         mask: Array,
         position_bias: Array | None = None,
         *,
-        source: Array | CachedKeyValues,
-        past: CachedKeyValues | None = None,
+        source: Array | KeyValues,
+        past: KeyValues | None = None,
+        slot: Array | None = None,
         rotation: Rotation | None = None,
-    ) -> tuple[Array, KeyValues | None]:
+    ) -> tuple[Array, KeyValues]:
         """Returns the update of the residual stream and the keys and values of `source`.
 
         Args:
           x: [batch, q, embed] `dtype`, gives the queries.
-          mask: [batch, 1, q, k] bool, True = may attend; k counts the past keys, then the new.
+          mask: [batch, 1, q, k] bool, True = may attend.
           position_bias: [batch or 1, heads, q, k] float32, or None.
           source: what gives keys and values: [batch, k, embed] `dtype`, or their projections.
-          past: keys and values of earlier positions, which count before those of `source`; one
-            without positions is as good as None.
+          past: a cache of keys and values with room for those of `source`, or None.
+          slot: [] int32, the first position of the cache that they take; None for no cache.
           rotation: turns queries and keys; `source` is then `x`. None for no rotation.
 
         Returns:
-          [batch, q, embed] `dtype`, and the keys and values of `source` alone; None where they
-          were given.
+          [batch, q, embed] `dtype`, and the keys and values attended to: those of `source`, or the
+          cache with them.
         """
         kv_heads = self.num_kv_heads or self.num_heads
         query = self._turned(self._heads(x, "query", self.num_heads), "query_norm", rotation)
         if self.scale_scores:
             query = query * jnp.asarray(self.d_kv**-0.5, self.dtype)
-        new = None
-        if isinstance(source, CachedKeyValues):
-            attended = cached_attention(query, source.keys, source.values, mask, position_bias)
+        if isinstance(source, KeyValues):
+            held = source
+            attended = cached_attention(query, held.keys, held.values, mask, position_bias)
         else:
             keys = self._turned(self._heads(source, "key", kv_heads), "key_norm", rotation)
-            new = KeyValues(keys=keys, values=self._heads(source, "value", kv_heads))
-            attended = self._attend(query, new, past, mask, position_bias)
+            values = self._heads(source, "value", kv_heads)
+            held = KeyValues(keys=jnp.swapaxes(keys, 1, 2), values=jnp.swapaxes(values, 1, 2))
+            if past is not None and slot is not None:
+                # Written before it is read, so that a loop can write in place.
+                held = jax.tree.map(
+                    lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2),
+                    past,
+                    held,
+                )
+                attended = cached_attention(query, held.keys, held.values, mask, position_bias)
+            else:
+                attended = self._attend(query, keys, values, mask, position_bias)
         attended = constrain(attended, _HEADS)
         merged = attended.reshape(*x.shape[:2], self.num_heads * self.d_kv)
         out = Dense(x.shape[-1], ("heads", "embed"), fan_in_normal(), self.dtype, name="out")(
             merged
         )
-        return out, new
+        return out, held
 
     def _attend(
-        self,
-        query: Array,
-        new: KeyValues,
-        past: CachedKeyValues | None,
-        mask: Array,
-        position_bias: Array | None,
+        self, query: Array, keys: Array, values: Array, mask: Array, position_bias: Array | None
     ) -> Array:
-        """Attends to the new positions, and to earlier ones where there are any."""
-        if past is not None and past.keys.shape[2]:
-            newest = (new.keys, new.values)
-            return cached_attention(query, past.keys, past.values, mask, position_bias, newest)
-        dropout_shape = (query.shape[0], self.num_heads, 1, new.keys.shape[1])
+        """Attends with dropout and a gradient."""
+        dropout_shape = (query.shape[0], self.num_heads, 1, keys.shape[1])
         dropout_mask = Dropout(self.dropout_rate, name="dropout").multiplier(dropout_shape)
-        return dot_product_attention(query, new.keys, new.values, mask, position_bias, dropout_mask)
+        return dot_product_attention(query, keys, values, mask, position_bias, dropout_mask)
 
     def _heads(self, x: Array, name: str, num_heads: int) -> Array:
         """Projects `x` to [batch, length, num_heads, d_kv]."""

@@ -234,43 +234,35 @@ def cached_attention(
     values: Array,
     mask: Array,
     position_bias: Array | None = None,
-    newest: tuple[Array, Array] | None = None,
 ) -> Array:
-    """Returns attention-weighted values of a cache, and of what comes behind it.
+    """Returns attention-weighted values of a cache.
 
-    The same as `dot_product_attention` over both, without gradient. Heads stand before positions,
-    so that the products read a cache where it lies; it is neither transposed nor copied.
+    The same as `dot_product_attention`, without gradient. Heads stand before positions, so that the
+    products read a cache where it lies; it is neither transposed nor copied.
 
     Args:
       query: [batch, q, heads, d_kv] float32 or bfloat16.
       keys: [batch, kv_heads, k, d_kv], same dtype; kv_heads divides heads.
       values: [batch, kv_heads, k, d_kv], same dtype.
-      mask: [batch, 1, q or 1, k + n] bool, True = may attend.
-      position_bias: [batch or 1, heads, q, k + n] float32, or None.
-      newest: keys and values behind those of the cache, both [batch, n, kv_heads, d_kv], or None.
+      mask: [batch, 1, q or 1, k] bool, True = may attend.
+      position_bias: [batch or 1, heads, q, k] float32, or None.
 
     Returns:
       [batch, q, heads, d_kv], same dtype as `query`.
     """
     batch, num_queries, heads, d_kv = query.shape
-    kv_heads, num_cached = keys.shape[1:3]
+    kv_heads = keys.shape[1]
     group = heads // kv_heads
     folded = query.reshape(batch, num_queries, kv_heads, group, d_kv).transpose(0, 2, 3, 1, 4)
     folded = folded.reshape(batch, kv_heads, group * num_queries, d_kv)
-    wide = jnp.float32
-    scores = jnp.einsum("bhqd,bhkd->bhqk", folded, keys, preferred_element_type=wide)
-    if newest is not None:
-        new = jnp.einsum("bhqd,bkhd->bhqk", folded, newest[0], preferred_element_type=wide)
-        scores = jnp.concatenate([scores, new], axis=-1)
+    scores = jnp.einsum("bhqd,bhkd->bhqk", folded, keys, preferred_element_type=jnp.float32)
     bias = _fold_heads(position_bias, kv_heads, num_queries)
     if bias is not None:
         scores = scores + bias
     if mask.shape[2] != 1:
         mask = jnp.tile(mask, (1, 1, group, 1))
     weights = jax.nn.softmax(jnp.where(mask, scores, MASK_BIAS), axis=-1).astype(query.dtype)
-    out = jnp.einsum("bhqk,bhkd->bhqd", weights[..., :num_cached], values)
-    if newest is not None:
-        out = out + jnp.einsum("bhqk,bkhd->bhqd", weights[..., num_cached:], newest[1])
+    out = jnp.einsum("bhqk,bhkd->bhqd", weights, values)
     out = out.reshape(batch, kv_heads, group, num_queries, d_kv).transpose(0, 3, 1, 2, 4)
     return out.reshape(query.shape)
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 
-from xlingual.layers.attention import Attention, CachedKeyValues, KeyValues, Rotation
+from xlingual.layers.attention import Attention, KeyValues, Rotation
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.mlp import GatedMlp
@@ -37,6 +37,7 @@ class BlockContext:
         decoding; None when offsets in the arrays are the distances.
       positions: [batch, q] int32, positions of the queries when decoding; None when their offsets
         in the arrays serve.
+      slot: [] int32, slot of the cache that the one new token takes; None when there is no cache.
     """
 
     mask: Array
@@ -45,6 +46,7 @@ class BlockContext:
     encoded_mask: Array | None = None
     relative_position: Array | None = None
     positions: Array | None = None
+    slot: Array | None = None
 
 
 @flax.struct.dataclass
@@ -53,24 +55,15 @@ class BlockCache:
 
     Attributes:
       past: of the tokens so far, [batch, kv_heads, slots, d_kv].
-      encoded: of the encoder states; None without cross-attention and before they are computed.
-    """
-
-    past: CachedKeyValues
-    encoded: CachedKeyValues | None = None
-
-
-@flax.struct.dataclass
-class BlockEntries:
-    """Keys and values that a layer adds to its cache.
-
-    Attributes:
-      past: of the new tokens, [batch, q, kv_heads, d_kv].
-      encoded: of the encoder states when they were just computed, else None.
+      encoded: of the encoder states; None without cross-attention and where they were not computed.
     """
 
     past: KeyValues
     encoded: KeyValues | None = None
+
+
+LayerCaches = BlockCache | tuple[BlockCache, ...]
+"""The caches of a stack: one with an axis 0 `layers` when it is scanned, else one a layer."""
 
 
 class EncoderBlock(nn.Module):
@@ -108,7 +101,7 @@ class DecoderBlock(nn.Module):
     @nn.compact
     def __call__(
         self, x: Array, context: BlockContext, cache: BlockCache | None = None
-    ) -> tuple[Array, BlockEntries | None]:
+    ) -> tuple[Array, BlockCache | None]:
         """Returns the next residual stream, and what decoding must remember.
 
         Args:
@@ -117,15 +110,21 @@ class DecoderBlock(nn.Module):
           cache: None in training; while decoding, what earlier tokens left (no slots at first).
 
         Returns:
-          [batch, length, embed] activations; and None, or the keys and values of these tokens
-          (and of the encoder states).
+          [batch, length, embed] activations; and None, or the cache with these tokens (and with the
+          encoder states when `context` has them).
         """
         config = self.config
         bias = _layer_bias(config, x, context, bidirectional=False)
         y = make_norm(config, "pre_self_attention_layer_norm")(x)
-        past = None if cache is None else cache.past
-        y, new = make_attention(config, "self_attention")(
-            y, context.mask, bias, source=y, past=past, rotation=_rotation(config, x, context)
+        past = cache.past if cache is not None and context.slot is not None else None
+        y, held = make_attention(config, "self_attention")(
+            y,
+            context.mask,
+            bias,
+            source=y,
+            past=past,
+            slot=context.slot,
+            rotation=_rotation(config, x, context),
         )
         x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
         encoded = None
@@ -138,15 +137,15 @@ class DecoderBlock(nn.Module):
                 y, context.encoded_mask, source=source
             )
             x = constrain(x + Dropout(config.dropout_rate)(y.reshape(x.shape)), _STREAM)
-        if cache is None or new is None:
+        if cache is None:
             return apply_mlp(config, x), None
-        kept = BlockEntries(past=new, encoded=encoded)
+        kept = BlockCache(past=held, encoded=None if context.encoded is None else encoded)
         return apply_mlp(config, x), kept
 
 
 def _cross_attention_source(
     context: BlockContext, cache: BlockCache | None
-) -> Array | CachedKeyValues | None:
+) -> Array | KeyValues | None:
     """Encoder states, their cached projections, or None without cross-attention."""
     if context.encoded is not None or cache is None:
         return context.encoded
