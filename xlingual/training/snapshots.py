@@ -1,5 +1,6 @@
 """What a checkpoint of a run holds, and how a run goes on from it."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,7 @@ class Snapshots:
         self._begun = time.monotonic()
         self._feed = feed
         feed.state()  # what cannot be saved is refused now, not at the first checkpoint
+        self._tasks = [dataclasses.asdict(task) for task in source.tasks]
         self.book = Book(source.tasks, source.declared_shares)
 
     def is_due(self, step: int) -> bool:
@@ -82,6 +84,7 @@ class Snapshots:
             "step": step,
             "fingerprint": self._fingerprint,
             "counters": self.book.state(),
+            "tasks": self._tasks,
             "jax_version": jax.__version__,
         }
         self._manager.save(
