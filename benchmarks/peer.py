@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from xlingual.errors import ConfigError
 
@@ -54,12 +55,12 @@ class Peer:
     """A running peer."""
 
     def __init__(
-        self, shape: PeerShape, *, python: str = sys.executable, script: pathlib.Path = SCRIPT
+        self, shape: Any, *, python: str = sys.executable, script: pathlib.Path = SCRIPT
     ) -> None:
         """Starts it.
 
         Args:
-          shape: what it builds.
+          shape: what it builds, a dataclass that the script understands; `PeerShape` for SCRIPT.
           python: interpreter that has torch and transformers.
           script: the child's program.
 
@@ -79,7 +80,7 @@ class Peer:
             self._errors.close()
             raise ConfigError(f"--peer_python={python!r} cannot be started: {error}") from error
 
-    def run(self, steps: int) -> list[float]:
+    def run(self, steps: int) -> list[Any]:
         """Returns the seconds of each of `steps` steps.
 
         Raises:

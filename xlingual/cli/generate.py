@@ -1,6 +1,7 @@
 """`xlingual generate`: what a model writes for each line of a file or of standard input."""
 
 import argparse
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -78,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
       ConfigError: the model, a file, a record or an option is wrong, or the output is another's.
     """
     trained_model.check_one_process("generate")
-    options = _options(args)
+    options = _options(args)  # refused before anything is loaded
     if args.batch_size < 1:
         raise ConfigError(f"--batch_size={args.batch_size}; expected at least 1")
     input_format = line_files.format_of(args.input, args.input_format, "--input")
@@ -91,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
         trained.model,
         trained.params,
         trained.partitioner,
-        options,
+        dataclasses.replace(options, eos_id=trained.vocabulary.eos_id),
         make_shapes(
             args.batch_size,
             max_inputs(args, trained),

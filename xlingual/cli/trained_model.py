@@ -7,25 +7,21 @@ from typing import Any
 
 import gin
 import jax
-import jax.numpy as jnp
 import seqio
 
 from xlingual.checkpointing import weights
+from xlingual.checkpointing.layout import make_model, param_shapes
 from xlingual.checkpointing.manager import FOLDER
 from xlingual.cli import gin_flags
 from xlingual.data import task_checks, task_registry, tokenizer_files
 from xlingual.errors import ConfigError
 from xlingual.models.base import Model
 from xlingual.models.config import TransformerConfig
-from xlingual.models.decoder_only import DecoderOnly
-from xlingual.models.encoder_decoder import EncoderDecoder
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.rules import data_parallel
-from xlingual.partitioning.specs import split_boxes
 from xlingual.training import loop
 from xlingual.types import PyTree
 
-_FAMILIES: dict[str, Any] = {model.family: model for model in (EncoderDecoder, DecoderOnly)}
 _CONFIG = "operative_config.gin"
 
 
@@ -125,23 +121,14 @@ def load_params(model: Model, partitioner: Partitioner, folder: pathlib.Path) ->
     Raises:
       ConfigError: the folder has other parameters.
     """
-    # The lengths of a batch change no parameter.
-    spec = {name: jax.ShapeDtypeStruct((1, 8), jnp.int32) for name in model.requires_features}
-    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), spec))
-    shapes, axes = split_boxes(boxed)
-    placed = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes,
-        partitioner.shardings(axes, shapes),
-    )
-    return weights.load_params(folder, placed)
+    arrays = weights.load_info(folder).arrays.values()
+    dtype = "bfloat16" if all(array.startswith("bfloat16") for array in arrays) else "float32"
+    return weights.load_params(folder, param_shapes(model, partitioner, dtype))
 
 
 def _load_weights(folder: pathlib.Path) -> TrainedModel:
     info = weights.load_info(folder)
-    if info.family not in _FAMILIES:
-        raise ConfigError(f"{folder} has family={info.family!r}; expected one of {list(_FAMILIES)}")
-    model = _FAMILIES[info.family](TransformerConfig(**info.config))
+    model = make_model(info.family, TransformerConfig(**info.config))
     partitioner = Partitioner(rules=data_parallel())
     vocabulary = tokenizer_files.load_tokenizer_vocabulary(folder)
     moved = getattr(vocabulary, "moved_token", None)
@@ -152,7 +139,7 @@ def _load_weights(folder: pathlib.Path) -> TrainedModel:
         )
     if vocabulary.vocab_size > model.vocab_size:
         raise ConfigError(
-            f"{folder} has a vocabulary of {vocabulary.vocab_size} pieces; expected at most "
+            f"the tokenizer in {folder} has {vocabulary.vocab_size} ids; expected at most "
             f"vocab_size={model.vocab_size} of the model"
         )
     return TrainedModel(

@@ -19,6 +19,7 @@ import seqio
 
 from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.data.languages import language_name
+from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.data.vocabularies import special_tokens
 from xlingual.errors import ConfigError
 from xlingual.evaluation.generation import Request
@@ -116,7 +117,8 @@ class TextEncoder:
 
     @functools.cached_property
     def _special(self) -> SpecialTokens:
-        if not isinstance(self._vocabulary, seqio.SentencePieceVocabulary | ByteVocabulary):
+        known = seqio.SentencePieceVocabulary | ByteVocabulary | TokenizerVocabulary
+        if not isinstance(self._vocabulary, known):
             raise ConfigError(
                 f"the model has a {type(self._vocabulary).__name__}, which has no control tokens"
             )
