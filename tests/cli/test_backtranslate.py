@@ -105,6 +105,14 @@ def test_pairs_are_written_resumed_and_read(model_dir, tmp_path, monkeypatch, ca
         )
     assert len(list(examples)) == len(pairs)
 
+    lines, written = tmp_path / "lines.txt", tmp_path / "written.tsv"
+    lines.write_text("".join(f"{text}\n" for text in texts[:3]), encoding="utf-8")
+    files = [f"--input={lines}", f"--output={written}", "--max_length=8", "--batch_size=8"]
+    languages = ["--format=src_tgt", "--source_lang=de", "--target_lang=en"]
+    assert main.main(["generate", f"--model_dir={model_dir}", *files, *languages]) == 0
+    table = written.read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in table] == texts[:3]
+
 
 class _Echo:
     """Decodes to the inputs without tag, twice: a translation of known length."""

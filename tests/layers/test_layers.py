@@ -55,12 +55,16 @@ def test_attention_over_a_past_equals_attention_over_all():
     params = {"params": {name: {"kernel": normal(8, 8)} for name in names}}
     bias, mask = normal(1, 2, 6, 6), np.ones((2, 1, 6, 6), bool)
     whole, seen = layer.apply(params, x, mask, bias, source=x)
-    past = KeyValues(keys=seen.keys[:, :4], values=seen.values[:, :4])
-    tail = x[:, 4:]
-    found, new = layer.apply(params, tail, mask[:, :, 4:], bias[:, :, 4:], source=tail, past=past)
+    room = [(0, 0), (0, 0), (0, 2), (0, 0)]
+    past = KeyValues(
+        keys=np.pad(seen.keys[:, :, :4], room), values=np.pad(seen.values[:, :, :4], room)
+    )
+    tail, tail_mask, tail_bias = x[:, 4:], mask[:, :, 4:], bias[:, :, 4:]
+    found, after = layer.apply(params, tail, tail_mask, tail_bias, source=tail, past=past, slot=4)
     np.testing.assert_allclose(found, whole[:, 4:], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(new.keys, seen.keys[:, 4:], rtol=1e-5, atol=1e-6)
-    cached, _ = layer.apply(params, tail, mask[:, :, 4:], bias[:, :, 4:], source=seen)
+    np.testing.assert_allclose(after.keys, seen.keys, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after.values, seen.values, rtol=1e-5, atol=1e-6)
+    cached, _ = layer.apply(params, tail, tail_mask, tail_bias, source=seen)
     np.testing.assert_allclose(cached, whole[:, 4:], rtol=1e-4, atol=1e-5)
 
 

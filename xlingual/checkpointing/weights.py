@@ -141,8 +141,8 @@ def load_params(path: str | pathlib.Path, shapes: PyTree) -> PyTree:
     Raises:
       ConfigError: there are no parameters, or not those of `shapes`; all differences are listed.
     """
+    check_params(path, shapes)
     item = _find_item(path)
-    check_arrays(_saved_arrays(item), describe_arrays(shapes), str(path))
     shapes = jax.tree.map(_with_sharding, shapes)
     return _restore(item, shapes, ocp.checkpoint_utils.construct_restore_args(shapes))
 
@@ -194,6 +194,19 @@ def _restore(item: pathlib.Path, shapes: PyTree, restore_args: PyTree) -> PyTree
     return restored if whole else restored["params"]
 
 
+def check_params(path: str | pathlib.Path, shapes: PyTree) -> None:
+    """Checks that the parameters at `path` are those of `shapes`, without reading them.
+
+    Args:
+      path: as in `load_params`.
+      shapes: parameter tree of `jax.ShapeDtypeStruct`.
+
+    Raises:
+      ConfigError: there are no parameters, or not those of `shapes`; all differences are listed.
+    """
+    check_arrays(_saved_arrays(_find_item(path)), describe_arrays(shapes), str(path))
+
+
 def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path | None:
     """Returns the folder of one checkpoint of a run; None where `path` is no run.
 
@@ -205,6 +218,17 @@ def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path | None:
         return path
     steps = [int(p.name) for p in path.glob(f"{FOLDER}/*") if p.name.isdecimal()]
     return path / FOLDER / str(max(steps)) if steps else None
+
+
+def run_arrays(checkpoint: pathlib.Path, prefix: str) -> dict[str, str]:
+    """Returns path -> dtype and shape of the arrays of a run's checkpoint below a prefix.
+
+    Args:
+      checkpoint: folder of one checkpoint (`find_checkpoint`).
+      prefix: e.g. `.params`; taken off the paths.
+    """
+    arrays = _run_metadata(checkpoint / "state")["arrays"]
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix + "[")}
 
 
 def check_arrays(found: Mapping[str, str], wanted: Mapping[str, str], source: str) -> None:
@@ -260,9 +284,7 @@ def _saved_arrays(item: pathlib.Path) -> dict[str, str]:
     """Path -> dtype and shape of the parameters among the arrays of an item."""
     if item.name == ITEM:
         return json.loads((item.parent / INFO).read_text(encoding="utf-8"))["arrays"]
-    prefix = ".params"
-    arrays = _run_metadata(item)["arrays"]
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix + "[")}
+    return run_arrays(item.parent, ".params")
 
 
 def _run_metadata(item: pathlib.Path) -> dict[str, Any]:

@@ -6,23 +6,16 @@ was, and appears under its name only when it is complete.
 """
 
 import argparse
-import json
-import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gin
-import jax
-
-from xlingual.checkpointing.manager import FOLDER, CheckpointConfig, CheckpointManager
-from xlingual.cli import gin_flags
+from xlingual.checkpointing import weights
+from xlingual.cli import line_files, trained_model
 from xlingual.data import task_registry
 from xlingual.errors import ConfigError
 from xlingual.evaluation.backtranslation import BackTranslator, load_texts
-from xlingual.training import loop
-from xlingual.training.state import plan_state
 
 HELP = "translate monolingual text with a run's latest checkpoint, for btmlm"
 EXAMPLE = (
@@ -34,11 +27,10 @@ _SETTINGS = "settings.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
-    parser.add_argument("--model_dir", required=True, help="folder of a run that is not training")
+    trained_model.add_arguments(parser)
     parser.add_argument("--task", required=True, help="a registered monolingual task")
     parser.add_argument("--target_lang", required=True, help="language to translate into")
     parser.add_argument("--output", required=True, help="tab-separated file to write")
-    gin_flags.add_gin_arguments(parser)
     parser.add_argument("--split", default="train")
     parser.add_argument("--num_texts", type=int, default=10_000, help="texts at most")
     parser.add_argument("--texts_per_part", type=int, default=1024, help="texts between two saves")
@@ -56,33 +48,23 @@ def main(args: argparse.Namespace) -> int:
     for name in ("num_texts", "texts_per_part", "batch_size"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name}={getattr(args, name)}; expected at least 1")
-    if jax.process_count() > 1:
-        raise ConfigError("backtranslate runs in one process; start it without --multiprocess")
+    trained_model.check_one_process("backtranslate")
     model_dir = pathlib.Path(args.model_dir)
-    if not (model_dir / FOLDER).is_dir():
-        raise ConfigError(f"--model_dir={args.model_dir} has no folder {FOLDER}/; expected a run")
-    _parse_gin(args, model_dir)
-    bindings = gin.get_bindings(loop.train, resolve_references=True)
-    source = bindings["source"]
-    layout = plan_state(
-        bindings["model"], bindings["optimizer"], bindings["partitioner"], source.spec
-    )
-    with CheckpointManager(model_dir, CheckpointConfig()) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise ConfigError(f"--model_dir={args.model_dir} has no complete checkpoint")
-        params = manager.load_state(step, layout.shapes).params
+    bindings = trained_model.load_bindings(args, model_dir)
+    model, partitioner = bindings["model"], bindings["partitioner"]
+    params = trained_model.load_params(model, partitioner, model_dir)
+    step = weights.load_info(model_dir).step
     lang = task_registry.task_metadata(args.task).src_lang
     if lang == args.target_lang:
         raise ConfigError(f"--target_lang={lang} is the language of {args.task}; expected another")
     texts = load_texts(args.task, split=args.split, num_texts=args.num_texts, seed=args.seed)
     translate = BackTranslator(
-        bindings["model"],
+        model,
         params,
-        bindings["partitioner"],
+        partitioner,
         task_name=args.task,
         target_lang=args.target_lang,
-        max_inputs=source.task_feature_lengths["inputs"],
+        max_inputs=bindings["source"].task_feature_lengths["inputs"],
         batch_size=args.batch_size,
     )
     output = pathlib.Path(args.output)
@@ -113,17 +95,7 @@ class Parts:
         """
         self._output, self._folder = output, output.with_name(f"{output.name}.parts")
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / _SETTINGS
-        if not path.exists():
-            _write(path, json.dumps(dict(settings), indent=1))
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found != dict(settings):
-            names = sorted(n for n in settings if found.get(n) != settings[n])
-            different = ", ".join(f"{n}={found.get(n)!r}, now {settings[n]!r}" for n in names)
-            raise ConfigError(
-                f"{self._folder} has parts of another job ({different}); finish that job, remove "
-                "the folder or choose another --output"
-            )
+        line_files.check_settings(self._folder / _SETTINGS, settings, f"{self._folder} has parts")
 
     def has(self, number: int) -> bool:
         """Returns whether a part is there."""
@@ -131,31 +103,17 @@ class Parts:
 
     def write(self, number: int, pairs: Sequence[tuple[str, str]]) -> None:
         """Writes a part; texts hold neither tabs nor line breaks."""
-        _write(self._path(number), "".join(f"{text}\t{result}\n" for text, result in pairs))
+        line_files.write_whole(
+            self._path(number), "".join(f"{text}\t{result}\n" for text, result in pairs)
+        )
 
     def join(self, header: tuple[str, str]) -> int:
         """Makes the file of all parts, removes them, and returns the number of its pairs."""
         paths = sorted(self._folder.glob("*.tsv"))
         body = "".join(path.read_text(encoding="utf-8") for path in paths)
-        _write(self._output, "\t".join(header) + "\n" + body)
+        line_files.write_whole(self._output, "\t".join(header) + "\n" + body)
         shutil.rmtree(self._folder)
         return body.count("\n")
 
     def _path(self, number: int) -> pathlib.Path:
         return self._folder / f"{number:06d}.tsv"
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    """Writes a file that is either whole or absent, whatever happens."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(new, path)
-
-
-def _parse_gin(args: argparse.Namespace, model_dir: pathlib.Path) -> None:
-    if not args.gin_file:
-        written = model_dir / "operative_config.gin"
-        if not written.is_file():
-            raise ConfigError(f"{written} is missing; name the gin file of the run: --gin_file")
-        args.gin_file = [str(written)]
-    gin_flags.parse_gin(args)

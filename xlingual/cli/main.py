@@ -17,7 +17,15 @@ from types import ModuleType
 import xlingual.cli
 from xlingual.errors import ConfigError
 
-NOT_VERBS = ("main", "gin_flags", "inspection", "tokenizer_choice")
+NOT_VERBS = (
+    "main",
+    "gin_flags",
+    "inspection",
+    "line_files",
+    "tokenizer_choice",
+    "trained_model",
+    "vocabulary_choice",
+)
 OVERRIDES = ("gin", "beam")
 """Families of flags that are passed on by name."""
 

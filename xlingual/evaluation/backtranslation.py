@@ -17,7 +17,7 @@ from xlingual.data.tf_errors import as_config_error
 from xlingual.data.vocabularies import special_tokens
 from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
-from xlingual.evaluation.decoding_batches import decode_all
+from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
 from xlingual.models.base import Model
 from xlingual.objectives.code_whitespace import escape_control
 from xlingual.partitioning.partitioner import PartitionedFunction, Partitioner
@@ -69,7 +69,9 @@ class BackTranslator:
         self._vocabulary = vocabulary
         self._tag = special_tokens(vocabulary).control_id(f"<2{target_lang}>")
         self._model, self._params, self._partitioner = model, params, partitioner
-        self._max_inputs, self._batch_size = max_inputs, batch_size
+        self._max_inputs = max_inputs
+        widths = range(_WIDTH_STEP, max_inputs + _WIDTH_STEP, _WIDTH_STEP)
+        self._shapes = BatchShapes(rows=(batch_size,), lengths=tuple(widths))
         self._decoders: dict[int, PartitionedFunction] = {}
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -92,17 +94,19 @@ class BackTranslator:
         """Returns the translation of each, in order; inputs of similar length go together."""
         written = decode_all(
             inputs,
-            lambda batch, width: self._decoder(width)(self._params, batch),
+            self._decode,
             partitioner=self._partitioner,
-            batch_size=self._batch_size,
-            order=sorted(range(len(inputs)), key=lambda i: len(inputs[i])),
-            length=lambda longest: -(-longest // _WIDTH_STEP) * _WIDTH_STEP,
+            shapes=self._shapes,
         )
         texts = []
         for ids, tokens in zip(inputs, written, strict=True):
             most = int(LENGTH_RATIO * (len(ids) - 2))
             texts.append(" ".join(self._text_decoder.text(tokens[:most]).split()))
         return texts
+
+    def _decode(self, batch: Batch, rows: Sequence[int]) -> Array:
+        del rows
+        return self._decoder(batch["encoder_input_tokens"].shape[1])(self._params, batch)
 
     def _decoder(self, width: int) -> PartitionedFunction:
         if width not in self._decoders:

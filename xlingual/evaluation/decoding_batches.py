@@ -1,49 +1,114 @@
 """Token lists as padded batches that every model family can decode from."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from xlingual.errors import ConfigError
 from xlingual.partitioning.partitioner import Partitioner
 
 START_ID = 0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchShapes:
+    """The shapes that batches may have: so many programs are compiled at most, and no more.
+
+    Attributes:
+      rows: numbers of rows, rising; a batch has the smallest that holds its requests.
+      lengths: numbers of columns, rising; a batch has the smallest that holds its longest inputs.
+
+    Raises:
+      ConfigError: a list is empty or not rising from 1 on.
+    """
+
+    rows: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "lengths"):
+            sizes = getattr(self, name)
+            rising = all(a < b for a, b in zip((0, *sizes), sizes, strict=False))
+            if not sizes or not rising:
+                raise ConfigError(f"{name}={sizes}; expected rising numbers of at least 1")
+
+    def of(self, num_requests: int, longest: int) -> tuple[int, int]:
+        """Returns the (rows, columns) of a batch.
+
+        Args:
+          num_requests: requests of the batch, at least 1.
+          longest: tokens of its longest inputs.
+
+        Raises:
+          ValueError: no shape is large enough.
+        """
+        return _smallest(self.rows, num_requests, "rows"), _smallest(
+            self.lengths, longest, "lengths"
+        )
+
+
+def make_shapes(batch_size: int, max_length: int, *, num_shards: int = 1) -> BatchShapes:
+    """Returns shapes that waste at most half of a row: lengths 16, 24, 32, 48, 64, 96 and so on.
+
+    Args:
+      batch_size: rows of a full batch, a multiple of `num_shards`.
+      max_length: longest inputs, in tokens; the last length.
+      num_shards: parts into which the rows are cut. A quarter of the rows is the other number of
+        rows, where that divides, for the last requests of a job and for single ones.
+    """
+    few = -(-batch_size // (4 * num_shards)) * num_shards
+    lengths = [length for k in range(4, 31) for length in (1 << k, 3 << (k - 1))]
+    return BatchShapes(
+        rows=tuple(sorted({few, batch_size})),
+        lengths=(*(length for length in lengths if length < max_length), max_length),
+    )
+
+
 def decode_all(
     inputs: Sequence[np.ndarray],
-    decode: Callable[[dict[str, jax.Array], int], Any],
+    decode: Callable[[dict[str, jax.Array], list[int]], Any],
     *,
     partitioner: Partitioner,
-    batch_size: int,
-    order: Sequence[int],
-    length: Callable[[int], int],
-) -> list[np.ndarray]:
+    shapes: BatchShapes,
+    order: Sequence[int] | None = None,
+) -> list[Any]:
     """Returns what a decoder writes for each of the inputs, in their order.
 
     Args:
       inputs: arrays [n] int32, EOS included.
-      decode: (global batch, its length) -> tokens [batch, written].
-      partitioner: mesh and rules.
-      batch_size: rows that are decoded together; it divides over the mesh.
-      order: indices of all inputs; neighbours share a batch, so those of similar lengths belong
-        together.
-      length: longest inputs of a batch -> columns of the batch.
+      decode: (global batch, index of each row's inputs) -> a tree of arrays with axis 0 `batch`;
+        rows beyond the inputs repeat some.
+      partitioner: mesh and rules; every number of rows divides over it.
+      shapes: of the batches.
+      order: indices of all inputs; neighbours share a batch. None for the order of their lengths.
+
+    Returns:
+      For each of the inputs its part of the tree, numpy arrays without the axis `batch`.
     """
+    if order is None:
+        order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]))
     written: list[Any] = [None] * len(inputs)
-    rows = partitioner.host_rows(batch_size)
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        columns = length(max(len(inputs[i]) for i in indices))
-        batch = make_decoding_batch(
-            [inputs[i] for i in indices], batch_size=batch_size, length=columns
-        )
-        mine = partitioner.shard_batch({name: value[rows] for name, value in batch.items()})
-        tokens = np.asarray(jax.device_get(decode(mine, columns)))
-        for i, ids in zip(indices, tokens, strict=False):
-            written[i] = ids
+    for start in range(0, len(order), shapes.rows[-1]):
+        indices = list(order[start : start + shapes.rows[-1]])
+        rows, columns = shapes.of(len(indices), max(len(inputs[i]) for i in indices))
+        batch = make_decoding_batch([inputs[i] for i in indices], batch_size=rows, length=columns)
+        mine = partitioner.host_rows(rows)
+        features = partitioner.shard_batch({name: value[mine] for name, value in batch.items()})
+        all_rows = [indices[row % len(indices)] for row in range(rows)]
+        found = jax.tree.map(np.asarray, jax.device_get(decode(features, all_rows)))
+        for row, i in enumerate(indices):
+            written[i] = jax.tree.map(lambda leaf, row=row: leaf[row], found)
     return written
+
+
+def _smallest(sizes: Sequence[int], wanted: int, name: str) -> int:
+    for size in sizes:
+        if size >= wanted:
+            return size
+    raise ValueError(f"{name}={tuple(sizes)} have none of at least {wanted}")
 
 
 def make_decoding_batch(

@@ -17,7 +17,7 @@ from xlingual.data.base import BatchSource
 from xlingual.data.evaluation_sets import EvaluationExample
 from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
-from xlingual.evaluation.decoding_batches import decode_all
+from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
 from xlingual.evaluation.scores import score_corpus
 from xlingual.losses.base import Loss
 from xlingual.models.base import Model
@@ -95,7 +95,7 @@ class TranslationEvaluator:
         self._examples = [example for of_task in examples.values() for example in of_task]
         longest = max(len(example.inputs) for example in self._examples)
         # One shape, so one compilation; a multiple of 8 suits the devices.
-        self._length = -(-longest // 8) * 8
+        self._shapes = BatchShapes(rows=(self.batch_size,), lengths=(-(-longest // 8) * 8,))
         self._partitioner = partitioner
         self._decode = partitioner.jit(
             functools.partial(_decode, model, max_length),
@@ -129,9 +129,8 @@ class TranslationEvaluator:
             [example.inputs for example in self._examples],
             lambda batch, _: self._decode(params, batch),
             partitioner=self._partitioner,
-            batch_size=self.batch_size,
+            shapes=self._shapes,
             order=sorted(range(len(lengths)), key=lengths.__getitem__),
-            length=lambda _: self._length,
         )
         return [
             evaluation_sets.text_decoder(example.task).text(ids)

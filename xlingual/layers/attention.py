@@ -11,11 +11,12 @@ import dataclasses
 
 import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from xlingual.layers.dropout import Dropout
-from xlingual.layers.functional import dot_product_attention
+from xlingual.layers.functional import cached_attention, dot_product_attention
 from xlingual.layers.linear import Dense
 from xlingual.layers.normalization import RMSNorm
 from xlingual.layers.parameters import fan_in_normal
@@ -29,11 +30,11 @@ _SHARED_HEADS = ("batch", "length", "kv_heads", "kv")
 
 @flax.struct.dataclass
 class KeyValues:
-    """Projected keys and values of some positions.
+    """Projected keys and values of some positions, as a cache holds them: heads before positions.
 
     Attributes:
-      keys: [batch, k, kv_heads, d_kv], dtype of the activations, turned by their positions where
-        the model does that; a stack of layers adds an axis 0.
+      keys: [batch, kv_heads, k, d_kv], dtype of the activations, turned by their positions where
+        the model does that; a scanned stack of layers adds an axis 0.
       values: same shape and dtype.
     """
 
@@ -87,43 +88,59 @@ class Attention(nn.Module):
         *,
         source: Array | KeyValues,
         past: KeyValues | None = None,
+        slot: Array | None = None,
         rotation: Rotation | None = None,
     ) -> tuple[Array, KeyValues]:
         """Returns the update of the residual stream and the keys and values of `source`.
 
         Args:
           x: [batch, q, embed] `dtype`, gives the queries.
-          mask: [batch, 1, q, k] bool, True = may attend; k counts the past keys, then the new.
+          mask: [batch, 1, q, k] bool, True = may attend.
           position_bias: [batch or 1, heads, q, k] float32, or None.
           source: what gives keys and values: [batch, k, embed] `dtype`, or their projections.
-          past: keys and values of earlier positions, put before those of `source`.
+          past: a cache of keys and values with room for those of `source`, or None.
+          slot: [] int32, the first position of the cache that they take; None for no cache.
           rotation: turns queries and keys; `source` is then `x`. None for no rotation.
 
         Returns:
-          [batch, q, embed] `dtype`, and the keys and values of `source` alone.
+          [batch, q, embed] `dtype`, and the keys and values attended to: those of `source`, or the
+          cache with them.
         """
         kv_heads = self.num_kv_heads or self.num_heads
         query = self._turned(self._heads(x, "query", self.num_heads), "query_norm", rotation)
         if self.scale_scores:
             query = query * jnp.asarray(self.d_kv**-0.5, self.dtype)
         if isinstance(source, KeyValues):
-            new = source
+            held = source
+            attended = cached_attention(query, held.keys, held.values, mask, position_bias)
         else:
             keys = self._turned(self._heads(source, "key", kv_heads), "key_norm", rotation)
-            new = KeyValues(keys=keys, values=self._heads(source, "value", kv_heads))
-        keys, values = new.keys, new.values
-        if past is not None:
-            keys = jnp.concatenate([past.keys, keys], axis=1)
-            values = jnp.concatenate([past.values, values], axis=1)
-        dropout_shape = (x.shape[0], self.num_heads, 1, keys.shape[1])
-        dropout_mask = Dropout(self.dropout_rate, name="dropout").multiplier(dropout_shape)
-        attended = dot_product_attention(query, keys, values, mask, position_bias, dropout_mask)
+            values = self._heads(source, "value", kv_heads)
+            held = KeyValues(keys=jnp.swapaxes(keys, 1, 2), values=jnp.swapaxes(values, 1, 2))
+            if past is not None and slot is not None:
+                # Written before it is read, so that a loop can write in place.
+                held = jax.tree.map(
+                    lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2),
+                    past,
+                    held,
+                )
+                attended = cached_attention(query, held.keys, held.values, mask, position_bias)
+            else:
+                attended = self._attend(query, keys, values, mask, position_bias)
         attended = constrain(attended, _HEADS)
         merged = attended.reshape(*x.shape[:2], self.num_heads * self.d_kv)
         out = Dense(x.shape[-1], ("heads", "embed"), fan_in_normal(), self.dtype, name="out")(
             merged
         )
-        return out, new
+        return out, held
+
+    def _attend(
+        self, query: Array, keys: Array, values: Array, mask: Array, position_bias: Array | None
+    ) -> Array:
+        """Attends with dropout and a gradient."""
+        dropout_shape = (query.shape[0], self.num_heads, 1, keys.shape[1])
+        dropout_mask = Dropout(self.dropout_rate, name="dropout").multiplier(dropout_shape)
+        return dot_product_attention(query, keys, values, mask, position_bias, dropout_mask)
 
     def _heads(self, x: Array, name: str, num_heads: int) -> Array:
         """Projects `x` to [batch, length, num_heads, d_kv]."""

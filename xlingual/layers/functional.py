@@ -228,6 +228,45 @@ def dot_product_attention(
     return out.reshape(query.shape)
 
 
+def cached_attention(
+    query: Array,
+    keys: Array,
+    values: Array,
+    mask: Array,
+    position_bias: Array | None = None,
+) -> Array:
+    """Returns attention-weighted values of a cache.
+
+    The same as `dot_product_attention`, without gradient. Heads stand before positions, so that the
+    products read a cache where it lies; it is neither transposed nor copied.
+
+    Args:
+      query: [batch, q, heads, d_kv] float32 or bfloat16.
+      keys: [batch, kv_heads, k, d_kv], same dtype; kv_heads divides heads.
+      values: [batch, kv_heads, k, d_kv], same dtype.
+      mask: [batch, 1, q or 1, k] bool, True = may attend.
+      position_bias: [batch or 1, heads, q, k] float32, or None.
+
+    Returns:
+      [batch, q, heads, d_kv], same dtype as `query`.
+    """
+    batch, num_queries, heads, d_kv = query.shape
+    kv_heads = keys.shape[1]
+    group = heads // kv_heads
+    folded = query.reshape(batch, num_queries, kv_heads, group, d_kv).transpose(0, 2, 3, 1, 4)
+    folded = folded.reshape(batch, kv_heads, group * num_queries, d_kv)
+    scores = jnp.einsum("bhqd,bhkd->bhqk", folded, keys, preferred_element_type=jnp.float32)
+    bias = _fold_heads(position_bias, kv_heads, num_queries)
+    if bias is not None:
+        scores = scores + bias
+    if mask.shape[2] != 1:
+        mask = jnp.tile(mask, (1, 1, group, 1))
+    weights = jax.nn.softmax(jnp.where(mask, scores, MASK_BIAS), axis=-1).astype(query.dtype)
+    out = jnp.einsum("bhqk,bhkd->bhqd", weights, values)
+    out = out.reshape(batch, kv_heads, group, num_queries, d_kv).transpose(0, 3, 1, 2, 4)
+    return out.reshape(query.shape)
+
+
 def _fold_heads(x: Array | None, kv_heads: int, num_queries: int) -> Array | None:
     """[batch, heads, q or 1, k] as [batch, kv_heads, heads / kv_heads * q, k]."""
     if x is None:

@@ -80,12 +80,31 @@ class Model(Protocol):
 
         Args:
           params: unboxed parameters.
-          cache: from `start_decoding` or the last step; every array with a batch has it where
-            `start_decoding` put it, so rows can be gathered.
+          cache: from `start_decoding`, `repeat_rows`, `gather_rows` or the last step.
           tokens: [batch] int32.
 
         Returns:
           logits [batch, vocab] float32, and the cache of the next step.
+        """
+
+    def repeat_rows(self, cache: Any, times: int) -> Any:
+        """Returns a cache in which every row stands `times` times, one after the other.
+
+        What is read only, such as the keys and values of encoder states, may stay as it is: the
+        copies of a row share it.
+
+        Args:
+          cache: from `start_decoding` or a step.
+          times: copies of a row, at least 1; static.
+        """
+
+    def gather_rows(self, cache: Any, parents: Array) -> Any:
+        """Returns a cache in which copies of a row have taken the places of others.
+
+        Args:
+          cache: from `repeat_rows` or a step after it.
+          parents: [batch, times] int32 in [0, times); copy i of a row is replaced by copy
+            `parents[row, i]` of the same row.
         """
 
 

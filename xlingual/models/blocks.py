@@ -37,6 +37,7 @@ class BlockContext:
         decoding; None when offsets in the arrays are the distances.
       positions: [batch, q] int32, positions of the queries when decoding; None when their offsets
         in the arrays serve.
+      slot: [] int32, slot of the cache that the one new token takes; None when there is no cache.
     """
 
     mask: Array
@@ -45,6 +46,7 @@ class BlockContext:
     encoded_mask: Array | None = None
     relative_position: Array | None = None
     positions: Array | None = None
+    slot: Array | None = None
 
 
 @flax.struct.dataclass
@@ -52,12 +54,16 @@ class BlockCache:
     """Keys and values that a layer has seen.
 
     Attributes:
-      past: of the tokens so far, [batch, slots, heads, d_kv].
-      encoded: of the encoder states; None without cross-attention and before they are computed.
+      past: of the tokens so far, [batch, kv_heads, slots, d_kv].
+      encoded: of the encoder states; None without cross-attention and where they were not computed.
     """
 
     past: KeyValues
     encoded: KeyValues | None = None
+
+
+LayerCaches = BlockCache | tuple[BlockCache, ...]
+"""The caches of a stack: one with an axis 0 `layers` when it is scanned, else one a layer."""
 
 
 class EncoderBlock(nn.Module):
@@ -104,28 +110,36 @@ class DecoderBlock(nn.Module):
           cache: None in training; while decoding, what earlier tokens left (no slots at first).
 
         Returns:
-          [batch, length, embed] activations; and None, or the keys and values of these tokens
-          (and of the encoder states).
+          [batch, length, embed] activations; and None, or the cache with these tokens (and with the
+          encoder states when `context` has them).
         """
         config = self.config
         bias = _layer_bias(config, x, context, bidirectional=False)
         y = make_norm(config, "pre_self_attention_layer_norm")(x)
-        past = None if cache is None else cache.past
-        y, new = make_attention(config, "self_attention")(
-            y, context.mask, bias, source=y, past=past, rotation=_rotation(config, x, context)
+        past = cache.past if cache is not None and context.slot is not None else None
+        y, held = make_attention(config, "self_attention")(
+            y,
+            context.mask,
+            bias,
+            source=y,
+            past=past,
+            slot=context.slot,
+            rotation=_rotation(config, x, context),
         )
         x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
         encoded = None
         source = _cross_attention_source(context, cache)
         if source is not None and context.encoded_mask is not None:
             y = make_norm(config, "pre_cross_attention_layer_norm")(x)
+            # Copies of a row (beams) read the same states, as if they were its further queries.
+            y = y.reshape(context.encoded_mask.shape[0], -1, y.shape[-1])
             y, encoded = make_attention(config, "encoder_decoder_attention")(
                 y, context.encoded_mask, source=source
             )
-            x = constrain(x + Dropout(config.dropout_rate)(y), _STREAM)
+            x = constrain(x + Dropout(config.dropout_rate)(y.reshape(x.shape)), _STREAM)
         if cache is None:
             return apply_mlp(config, x), None
-        kept = BlockCache(past=new, encoded=None if context.encoded is None else encoded)
+        kept = BlockCache(past=held, encoded=None if context.encoded is None else encoded)
         return apply_mlp(config, x), kept
 
 

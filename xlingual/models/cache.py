@@ -9,18 +9,19 @@ References:
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from xlingual.layers.attention import KeyValues
-from xlingual.models.blocks import BlockCache, BlockContext
+from xlingual.models.blocks import BlockCache, BlockContext, LayerCaches
 from xlingual.models.config import TransformerConfig
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
-_SLOTS = ("layers", "batch", "length", "kv_heads", "kv")
+_SLOTS = ("batch", "kv_heads", "length", "kv")
 
 
 @flax.struct.dataclass
@@ -28,43 +29,49 @@ class DecodingCache:
     """Keys and values of all layers, and where they belong.
 
     Attributes:
-      layers: [layers, batch, slots, kv_heads, d_kv] for tokens, [layers, batch, k, kv_heads, d_kv]
-        for encoder states (None in a decoder-only model), dtype of the activations.
+      layers: for each layer [batch, kv_heads, slots, d_kv] for tokens and [batch, kv_heads, k,
+        d_kv] for encoder states (None in a decoder-only model), dtype of the activations. Arrays of
+        its own for each layer let a loop write them in place. After `repeat_rows` the encoder
+        states still have the batch of before: copies of a row share them.
       slot_positions: [batch, slots] int32, position of the slot's token in its row; -1 = empty.
       next_slot: [] int32, the slot that the next token takes.
       next_position: [batch] int32, its position in each row.
       encoded_mask: [batch, 1, 1, k] bool, mask of cross-attention, or None.
     """
 
-    layers: BlockCache
+    layers: tuple[BlockCache, ...]
     slot_positions: Array
     next_slot: Array
     next_position: Array
     encoded_mask: Array | None = None
 
 
-def empty_layers(config: TransformerConfig, batch_size: int) -> BlockCache:
-    """Returns a cache without slots, which makes a stack hand out its keys and values.
+def empty_layers(config: TransformerConfig, batch_size: int) -> LayerCaches:
+    """Returns caches without slots, which make a stack hand out its keys and values.
 
     Args:
       config: sizes.
       batch_size: number of rows.
 
     Returns:
-      Arrays of [layers, batch, 0, kv_heads, d_kv].
+      Arrays of [layers, batch, kv_heads, 0, d_kv], or one a layer without `layers`.
     """
-    shape = (config.num_decoder_layers, batch_size, 0, config.kv_heads, config.d_kv)
+    num_layers = config.num_decoder_layers
+    leading = (num_layers,) if config.scan_layers else ()
+    shape = (*leading, batch_size, config.kv_heads, 0, config.d_kv)
     empty = jnp.zeros(shape, config.activation_dtype)
-    return BlockCache(past=KeyValues(keys=empty, values=empty))
+    layer = BlockCache(past=KeyValues(keys=empty, values=empty))
+    return layer if config.scan_layers else (layer,) * num_layers
 
 
 def start_cache(
-    entries: BlockCache, lengths: Array, *, num_free: int, encoded_mask: Array | None = None
+    layers: LayerCaches, lengths: Array, *, num_free: int, encoded_mask: Array | None = None
 ) -> DecodingCache:
     """Returns a cache that holds a first pass over prompts and has room for more.
 
     Args:
-      entries: keys and values of the first pass, [layers, batch, prompt, kv_heads, d_kv].
+      layers: keys and values of the first pass, [batch, kv_heads, prompt, d_kv] of each layer, or
+        with `layers` in front.
       lengths: [batch] int32, tokens of each row in that pass; the rest is padding.
       num_free: slots to add behind.
       encoded_mask: [batch, 1, 1, k] bool, or None.
@@ -72,12 +79,14 @@ def start_cache(
     Returns:
       The cache before the first `append`.
     """
-    room = ((0, 0), (0, 0), (0, num_free), (0, 0), (0, 0))
-    past = jax.tree.map(lambda leaf: constrain(jnp.pad(leaf, room), _SLOTS), entries.past)
-    prompt = entries.past.keys.shape[2]
+    if isinstance(layers, BlockCache):
+        num_layers = layers.past.keys.shape[0]
+        layers = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(num_layers))
+    prompt = layers[0].past.keys.shape[2]
+    room = ((0, 0), (0, 0), (0, num_free), (0, 0))
     slots = jnp.arange(prompt + num_free, dtype=jnp.int32)[None, :]
     return DecodingCache(
-        layers=dataclasses.replace(entries, past=past),
+        layers=_map_past(layers, lambda leaf: jnp.pad(leaf, room)),
         slot_positions=jnp.where(slots < lengths[:, None], slots, -1),
         next_slot=jnp.int32(prompt),
         next_position=lengths,
@@ -89,45 +98,109 @@ def step_context(cache: DecodingCache) -> BlockContext:
     """Returns what the layers need to attend from one new token a row to all before and itself.
 
     Args:
-      cache: the cache before the token is appended.
+      cache: the cache before the token is appended; there must be a free slot.
 
     Returns:
-      Masks and distances, [batch, 1, 1, slots + 1] and [batch, slots + 1].
+      The slot of the token, and masks and distances of all slots, [batch, 1, 1, slots] and
+      [batch, slots].
     """
     now = cache.next_position[:, None]
-    positions = jnp.concatenate([cache.slot_positions, now], axis=1)
+    positions = _with_newest(cache)
     return BlockContext(
         mask=(positions >= 0)[:, None, None, :],
         encoded_mask=cache.encoded_mask,
         relative_position=positions - now,
         positions=now,
+        slot=cache.next_slot,
     )
 
 
-def append(cache: DecodingCache, entries: BlockCache) -> DecodingCache:
-    """Returns the cache with one more token a row.
+def append(cache: DecodingCache, layers: LayerCaches) -> DecodingCache:
+    """Returns the cache after a step.
 
     Args:
       cache: the cache before.
-      entries: keys and values of the token, [layers, batch, 1, kv_heads, d_kv].
-
-    Returns:
-      The cache after; there must have been a free slot.
+      layers: what the layers hold after it; encoder states that they left out stay.
     """
-    slot = cache.next_slot
-    past = jax.tree.map(
-        lambda old, new: constrain(
-            jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2), _SLOTS
-        ),
-        cache.layers.past,
-        entries.past,
+    if isinstance(layers, BlockCache):
+        raise TypeError("layers of a step must not be scanned; expected one cache a layer")
+    held = tuple(
+        dataclasses.replace(old, past=new.past)
+        for old, new in zip(cache.layers, layers, strict=True)
     )
     return dataclasses.replace(
         cache,
-        layers=dataclasses.replace(cache.layers, past=past),
-        slot_positions=jax.lax.dynamic_update_slice_in_dim(
-            cache.slot_positions, cache.next_position[:, None], slot, axis=1
-        ),
-        next_slot=slot + 1,
+        layers=_map_past(held, lambda leaf: leaf),
+        slot_positions=_with_newest(cache),
+        next_slot=cache.next_slot + 1,
         next_position=cache.next_position + 1,
+    )
+
+
+def repeat_rows(cache: DecodingCache, times: int) -> DecodingCache:
+    """Returns a cache in which every row stands `times` times, one after the other.
+
+    Args:
+      cache: a cache whose rows were not repeated before.
+      times: copies of a row, at least 1.
+
+    Returns:
+      A cache of `batch * times` rows that share the encoder states, which are not copied.
+    """
+    return _map_rows(cache, lambda leaf: jnp.repeat(leaf, times, axis=0))
+
+
+def gather_rows(cache: DecodingCache, parents: Array) -> DecodingCache:
+    """Returns a cache in which copies of a row have taken the places of others.
+
+    Args:
+      cache: from `repeat_rows`, `times` copies of each row.
+      parents: [batch, times] int32 in [0, times), index among the copies of the same row: so no
+        device needs the rows of another.
+    """
+    return _map_rows(cache, lambda leaf: take_copies(leaf, parents))
+
+
+def take_copies(x: Array, parents: Array) -> Array:
+    """Returns what copies of rows hold after they have taken the places of others.
+
+    Args:
+      x: [batch * times, ...].
+      parents: [batch, times] int32 in [0, times).
+
+    Returns:
+      Shape and dtype of `x`.
+    """
+    grouped = x.reshape(*parents.shape, *x.shape[1:])
+    taken = jax.vmap(lambda copies, chosen: jnp.take(copies, chosen, axis=0, mode="clip"))
+    return taken(grouped, parents).reshape(x.shape)
+
+
+def _with_newest(cache: DecodingCache) -> Array:
+    """Positions of all slots, the newest token's with them, [batch, slots] int32."""
+    return jax.lax.dynamic_update_slice_in_dim(
+        cache.slot_positions, cache.next_position[:, None], cache.next_slot, axis=1
+    )
+
+
+def _map_rows(cache: DecodingCache, change: Callable[[Array], Array]) -> DecodingCache:
+    """The cache with `change(leaf)` for all that belongs to written tokens."""
+    return dataclasses.replace(
+        cache,
+        layers=_map_past(cache.layers, change),
+        slot_positions=change(cache.slot_positions),
+        next_position=change(cache.next_position),
+    )
+
+
+def _map_past(
+    layers: tuple[BlockCache, ...], change: Callable[[Array], Array]
+) -> tuple[BlockCache, ...]:
+    """Caches whose keys and values of tokens are changed; they stay cut over the mesh."""
+
+    def changed(leaf: Array) -> Array:
+        return constrain(change(leaf), _SLOTS)
+
+    return tuple(
+        dataclasses.replace(layer, past=jax.tree.map(changed, layer.past)) for layer in layers
     )

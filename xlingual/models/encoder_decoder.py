@@ -14,10 +14,19 @@ import jax.numpy as jnp
 from xlingual.errors import ConfigError
 from xlingual.layers.functional import causal_mask, group_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockCache, BlockContext, make_embedder
-from xlingual.models.cache import DecodingCache, append, empty_layers, start_cache, step_context
+from xlingual.models.blocks import BlockContext, LayerCaches, make_embedder
+from xlingual.models.cache import (
+    DecodingCache,
+    append,
+    empty_layers,
+    gather_rows,
+    repeat_rows,
+    start_cache,
+    step_context,
+)
 from xlingual.models.config import TransformerConfig
 from xlingual.models.flops import Flops, TokenCounts, train_flops
+from xlingual.models.stack import unstack_layers
 from xlingual.models.transformer import Decoder, Encoder
 from xlingual.outputs import ModelOutputs
 from xlingual.types import Array, Batch, PRNGKey, PyTree
@@ -116,8 +125,25 @@ class EncoderDecoder:
     def decode_step(
         self, params: PyTree, cache: DecodingCache, tokens: Array
     ) -> tuple[Array, DecodingCache]:
-        """Appends `tokens` [batch] int32; returns logits [batch, vocab] float32 and the cache."""
-        return run_network(EncoderDecoderNetwork.step, self._network, params, cache, tokens)
+        """Appends `tokens` [batch] int32; returns logits [batch, vocab] float32 and the cache.
+
+        The layers run one by one even where they are trained in a scan: a loop then reads
+        parameters and cache where they lie, and writes one slot of the cache in place.
+        """
+        config = dataclasses.replace(self.config, scan_layers=False)
+        decoder = unstack_layers(params["decoder"], config.num_decoder_layers)
+        params = {**params, "decoder": decoder}
+        return run_network(
+            EncoderDecoderNetwork.step, EncoderDecoderNetwork(config), params, cache, tokens
+        )
+
+    def repeat_rows(self, cache: DecodingCache, times: int) -> DecodingCache:
+        """Returns the cache with every row `times` times (see `models.cache`)."""
+        return repeat_rows(cache, times)
+
+    def gather_rows(self, cache: DecodingCache, parents: Array) -> DecodingCache:
+        """Returns the cache with copies in the places of others (see `models.cache`)."""
+        return gather_rows(cache, parents)
 
     @property
     def _network(self) -> "EncoderDecoderNetwork":
@@ -184,8 +210,8 @@ class EncoderDecoderNetwork(nn.Module):
         return self.encoder(self.token_embedder(tokens), BlockContext(mask=mask))
 
     def _decode(
-        self, tokens: Array, context: BlockContext, layers: BlockCache
-    ) -> tuple[Array, BlockCache]:
+        self, tokens: Array, context: BlockContext, layers: LayerCaches
+    ) -> tuple[Array, LayerCaches]:
         """Returns the logits of one token a row, [batch, vocab], and its cache entries."""
         hidden, entries = self.decoder.decode(self.token_embedder(tokens[:, None]), context, layers)
         return self._logits(hidden)[:, 0], entries

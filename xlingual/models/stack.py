@@ -7,14 +7,13 @@ References:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 
-from xlingual.models.blocks import BlockCache, BlockContext
+from xlingual.models.blocks import BlockContext, LayerCaches
 from xlingual.models.config import TransformerConfig
-from xlingual.types import Array
+from xlingual.types import Array, PyTree
 
 LAYERS_AXIS = "layers"
 
@@ -56,23 +55,47 @@ def run_layers(
     layers: nn.Module | Sequence[nn.Module],
     x: Array,
     context: BlockContext,
-    cache: BlockCache | None = None,
-) -> tuple[Array, BlockCache | None]:
+    cache: LayerCaches | None = None,
+) -> tuple[Array, LayerCaches | None]:
     """Returns the output of the last layer and what every layer keeps for decoding.
 
     Args:
       layers: from `make_layers`.
       x: [batch, length, embed] activations.
       context: read by every layer.
-      cache: None, or a cache whose arrays have the axis `layers` in front.
+      cache: None, or the caches of the layers: of a scanned stack one with `layers` in front, else
+        one a layer, so that each is written in place.
 
     Returns:
-      [batch, length, embed] activations; and None, or the new entries with `layers` in front.
+      [batch, length, embed] activations; and None, or the caches after.
     """
     if isinstance(layers, nn.Module):
         return layers(x, context, cache)
-    kept: list[Any] = []
-    for index, layer in enumerate(layers):
-        x, entry = layer(x, context, jax.tree.map(lambda leaf, i=index: leaf[i], cache))
+    if cache is None:
+        for layer in layers:
+            x, _ = layer(x, context, None)
+        return x, None
+    if not isinstance(cache, tuple):
+        raise TypeError("a stack that is not scanned needs one cache a layer")
+    kept = []
+    for layer, own in zip(layers, cache, strict=True):
+        x, entry = layer(x, context, own)
         kept.append(entry)
-    return x, jax.tree.map(lambda *entries: jax.numpy.stack(entries), *kept)
+    return x, tuple(kept)
+
+
+def unstack_layers(params: PyTree, num_layers: int) -> PyTree:
+    """Returns the parameters of a scanned stack as those of the same stack without a scan.
+
+    Args:
+      params: parameters of a stack, `layers` with axis 0; one that is not scanned stays as it is.
+      num_layers: size of that axis.
+    """
+    if LAYERS_AXIS not in params:
+        return params
+    rest = {name: value for name, value in params.items() if name != LAYERS_AXIS}
+    layers = {
+        f"{LAYERS_AXIS}_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[LAYERS_AXIS])
+        for i in range(num_layers)
+    }
+    return {**rest, **layers}

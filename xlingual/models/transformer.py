@@ -7,10 +7,10 @@ import flax.linen as nn
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.linear import LogitsDense
 from xlingual.models.blocks import (
-    BlockCache,
     BlockContext,
     DecoderBlock,
     EncoderBlock,
+    LayerCaches,
     make_norm,
     make_relpos_bias,
     position_bias,
@@ -81,8 +81,8 @@ class Decoder(nn.Module):
         return self._run(x, context, None)[0]
 
     def decode(
-        self, x: Array, context: BlockContext, cache: BlockCache
-    ) -> tuple[Array, BlockCache]:
+        self, x: Array, context: BlockContext, cache: LayerCaches
+    ) -> tuple[Array, LayerCaches]:
         """Returns the states of further tokens, and their cache entries.
 
         Args:
@@ -99,8 +99,8 @@ class Decoder(nn.Module):
         return hidden, entries
 
     def _run(
-        self, x: Array, context: BlockContext, cache: BlockCache | None
-    ) -> tuple[Array, BlockCache | None]:
+        self, x: Array, context: BlockContext, cache: LayerCaches | None
+    ) -> tuple[Array, LayerCaches | None]:
         if self.config.shares_relpos:
             table = position_bias(self.relpos_bias, context, x.shape[1])
             context = dataclasses.replace(context, position_bias=table)

@@ -1,0 +1,172 @@
+"""A trained or imported model from its folder, for the verbs that only run it."""
+
+import argparse
+import dataclasses
+import pathlib
+from typing import Any
+
+import gin
+import jax
+import jax.numpy as jnp
+import seqio
+
+from xlingual.checkpointing import weights
+from xlingual.checkpointing.manager import FOLDER
+from xlingual.cli import gin_flags
+from xlingual.data import task_checks, task_registry, tokenizer_files
+from xlingual.errors import ConfigError
+from xlingual.models.base import Model
+from xlingual.models.config import TransformerConfig
+from xlingual.models.decoder_only import DecoderOnly
+from xlingual.models.encoder_decoder import EncoderDecoder
+from xlingual.partitioning.partitioner import Partitioner
+from xlingual.partitioning.rules import data_parallel
+from xlingual.partitioning.specs import split_boxes
+from xlingual.training import loop
+from xlingual.types import PyTree
+
+_FAMILIES: dict[str, Any] = {model.family: model for model in (EncoderDecoder, DecoderOnly)}
+_CONFIG = "operative_config.gin"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """What a verb needs to run a model.
+
+    Attributes:
+      model: the model.
+      params: unboxed parameters, placed by `partitioner`.
+      partitioner: mesh and rules.
+      vocabulary: encodes and decodes.
+      step: updates that the parameters have seen; 0 for imported weights.
+      lengths: `inputs` and `targets` of training in tokens, where they are known.
+    """
+
+    model: Model
+    params: PyTree
+    partitioner: Partitioner
+    vocabulary: seqio.Vocabulary
+    step: int
+    lengths: dict[str, int]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options that name a model."""
+    parser.add_argument(
+        "--model_dir",
+        required=True,
+        help="folder of a run that is not training, or of weights from `xlingual import`",
+    )
+    gin_flags.add_gin_arguments(parser)
+
+
+def check_one_process(verb: str) -> None:
+    """Checks that this process is alone.
+
+    Raises:
+      ConfigError: it is one of several.
+    """
+    if jax.process_count() > 1:
+        raise ConfigError(f"{verb} runs in one process; start it without --multiprocess")
+
+
+def load(args: argparse.Namespace) -> TrainedModel:
+    """Returns the model in `--model_dir`.
+
+    Raises:
+      ConfigError: there is none, its configuration is missing, or the weights are not its own.
+    """
+    folder = pathlib.Path(args.model_dir)
+    if (folder / weights.INFO).is_file():
+        return _load_weights(folder)
+    bindings = load_bindings(args, folder)
+    source = getattr(bindings["source"], "base", bindings["source"])
+    return TrainedModel(
+        model=bindings["model"],
+        params=load_params(bindings["model"], bindings["partitioner"], folder),
+        partitioner=bindings["partitioner"],
+        vocabulary=_vocabulary_of(source),
+        step=weights.load_info(folder).step,
+        lengths=dict(source.task_feature_lengths),
+    )
+
+
+def load_bindings(args: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the arguments of the train loop of a run, as its gin files bind them.
+
+    Args:
+      args: with the gin options; without `--gin_file` the run's operative configuration is read.
+      folder: of the run.
+
+    Raises:
+      ConfigError: the folder is no run, or there is no configuration.
+    """
+    if not (folder / FOLDER).is_dir():
+        raise ConfigError(f"--model_dir={args.model_dir} has no folder {FOLDER}/; expected a run")
+    if not args.gin_file:
+        written = folder / _CONFIG
+        if not written.is_file():
+            raise ConfigError(f"{written} is missing; name the gin file of the run: --gin_file")
+        args.gin_file = [str(written)]
+    gin_flags.parse_gin(args)
+    if weights.find_checkpoint(folder) is None:
+        raise ConfigError(f"--model_dir={args.model_dir} has no complete checkpoint")
+    return gin.get_bindings(loop.train, resolve_references=True)
+
+
+def load_params(model: Model, partitioner: Partitioner, folder: pathlib.Path) -> PyTree:
+    """Returns the parameters of a model, without what an optimizer remembers.
+
+    Args:
+      model: the model.
+      partitioner: where they go.
+      folder: of a run or of weights.
+
+    Raises:
+      ConfigError: the folder has other parameters.
+    """
+    # The lengths of a batch change no parameter.
+    spec = {name: jax.ShapeDtypeStruct((1, 8), jnp.int32) for name in model.requires_features}
+    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), spec))
+    shapes, axes = split_boxes(boxed)
+    placed = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        partitioner.shardings(axes, shapes),
+    )
+    return weights.load_params(folder, placed)
+
+
+def _load_weights(folder: pathlib.Path) -> TrainedModel:
+    info = weights.load_info(folder)
+    if info.family not in _FAMILIES:
+        raise ConfigError(f"{folder} has family={info.family!r}; expected one of {list(_FAMILIES)}")
+    model = _FAMILIES[info.family](TransformerConfig(**info.config))
+    partitioner = Partitioner(rules=data_parallel())
+    vocabulary = tokenizer_files.load_tokenizer_vocabulary(folder)
+    moved = getattr(vocabulary, "moved_token", None)
+    if moved is not None:
+        raise ConfigError(
+            f"{folder} has the rows of a tokenizer with text ({moved!r}) at id 0, which is padding "
+            "here; import it with --append_languages=CODES, which moves that row"
+        )
+    if vocabulary.vocab_size > model.vocab_size:
+        raise ConfigError(
+            f"{folder} has a vocabulary of {vocabulary.vocab_size} pieces; expected at most "
+            f"vocab_size={model.vocab_size} of the model"
+        )
+    return TrainedModel(
+        model=model,
+        params=load_params(model, partitioner, folder),
+        partitioner=partitioner,
+        vocabulary=vocabulary,
+        step=info.step,
+        lengths={},
+    )
+
+
+def _vocabulary_of(source: Any) -> seqio.Vocabulary:
+    """The vocabulary of a run's first task; its records are not read."""
+    task_checks.import_task_modules(source.task_modules)
+    shares, _ = task_registry.leaf_shares(source.mixture_or_task_name)
+    return task_checks.load_vocabulary_of(seqio.TaskRegistry.get(next(iter(shares))))
