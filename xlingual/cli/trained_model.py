@@ -11,21 +11,18 @@ import jax.numpy as jnp
 import seqio
 
 from xlingual.checkpointing import weights
+from xlingual.checkpointing.layout import make_model, read_config
 from xlingual.checkpointing.manager import FOLDER
 from xlingual.cli import gin_flags
 from xlingual.data import task_checks, task_registry, tokenizer_files
 from xlingual.errors import ConfigError
 from xlingual.models.base import Model
-from xlingual.models.config import TransformerConfig
-from xlingual.models.decoder_only import DecoderOnly
-from xlingual.models.encoder_decoder import EncoderDecoder
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.rules import data_parallel
 from xlingual.partitioning.specs import split_boxes
 from xlingual.training import loop
 from xlingual.types import PyTree
 
-_FAMILIES: dict[str, Any] = {model.family: model for model in (EncoderDecoder, DecoderOnly)}
 _CONFIG = "operative_config.gin"
 
 
@@ -85,7 +82,7 @@ def load(args: argparse.Namespace) -> TrainedModel:
         model=bindings["model"],
         params=load_params(bindings["model"], bindings["partitioner"], folder),
         partitioner=bindings["partitioner"],
-        vocabulary=_vocabulary_of(source),
+        vocabulary=vocabulary_of(source),
         step=weights.load_info(folder).step,
         lengths=dict(source.task_feature_lengths),
     )
@@ -139,9 +136,7 @@ def load_params(model: Model, partitioner: Partitioner, folder: pathlib.Path) ->
 
 def _load_weights(folder: pathlib.Path) -> TrainedModel:
     info = weights.load_info(folder)
-    if info.family not in _FAMILIES:
-        raise ConfigError(f"{folder} has family={info.family!r}; expected one of {list(_FAMILIES)}")
-    model = _FAMILIES[info.family](TransformerConfig(**info.config))
+    model = make_model(info.family, read_config(info.config))
     partitioner = Partitioner(rules=data_parallel())
     vocabulary = tokenizer_files.load_tokenizer_vocabulary(folder)
     moved = getattr(vocabulary, "moved_token", None)
@@ -165,8 +160,8 @@ def _load_weights(folder: pathlib.Path) -> TrainedModel:
     )
 
 
-def _vocabulary_of(source: Any) -> seqio.Vocabulary:
-    """The vocabulary of a run's first task; its records are not read."""
+def vocabulary_of(source: Any) -> seqio.Vocabulary:
+    """Returns the vocabulary of the first task of a run's source; its records are not read."""
     task_checks.import_task_modules(source.task_modules)
     shares, _ = task_registry.leaf_shares(source.mixture_or_task_name)
     return task_checks.load_vocabulary_of(seqio.TaskRegistry.get(next(iter(shares))))
