@@ -11,8 +11,6 @@ last line of the output is one JSON object.
 
 import argparse
 import dataclasses
-import json
-import os
 import pathlib
 import statistics
 import sys
@@ -27,13 +25,13 @@ import numpy as np
 if not __package__:  # run as a script: the folder above is not on the path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.peer import Peer
+from benchmarks.command import make_parser, run_command
+from benchmarks.peer import Peer, PeerModel
 from benchmarks.train_step import FIRST_TOKEN, bound_parts
 from xlingual.checkpointing.import_weights import ImportOptions, import_weights
 from xlingual.checkpointing.layout import param_shapes
 from xlingual.checkpointing.weights import load_params
 from xlingual.cli import gin_flags
-from xlingual.cli.main import restart_with_huge_pages
 from xlingual.errors import ConfigError
 from xlingual.evaluation.decoding_batches import BatchShapes
 from xlingual.evaluation.generation import GenerationOptions, Generator, Request
@@ -45,55 +43,31 @@ SCRIPT = pathlib.Path(__file__).with_name("peer_generate.py")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GenerationShape:
+class GenerationShape(PeerModel):
     """What the peer builds and writes.
 
     Attributes:
-      vocab_size: rows of the embedding.
-      d_model: width of the residual stream.
-      d_ff: inner width of the feed-forward layers.
-      d_kv: size of an attention head.
-      num_heads: attention heads of a layer.
-      num_encoder_layers: layers of the encoder.
-      num_decoder_layers: layers of the decoder.
       inputs: token ids of each row.
       max_length: tokens to write of each row.
       num_beams: 1 for greedy decoding.
-      threads: intra-operation threads.
       folder: where it saves its weights.
     """
 
-    vocab_size: int
-    d_model: int
-    d_ff: int
-    d_kv: int
-    num_heads: int
-    num_encoder_layers: int
-    num_decoder_layers: int
     inputs: list[list[int]]
     max_length: int
     num_beams: int
-    threads: int
     folder: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints a JSON line and returns the exit status: 2 for bad input."""
-    if argv is None:
-        restart_with_huge_pages()  # the peer inherits them
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    unknown = [word for word in rest if not (word.startswith("--gin.") and "=" in word)]
-    if unknown:
-        parser.error(f"unrecognised arguments: {' '.join(unknown)}")
-    args.gin_overrides = [word.removeprefix("--gin.").split("=", 1) for word in rest]
-    try:
-        result = run(args)
-    except ConfigError as error:
-        print(f"generate: error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(result), flush=True)
-    return 0
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of each side")
+    parser.add_argument("--batch_size", type=int, default=32, help="rows")
+    parser.add_argument("--inputs_length", type=int, default=64, help="tokens of the longest row")
+    parser.add_argument("--max_length", type=int, default=64, help="tokens that each row gets")
+    parser.add_argument("--beams", type=int, default=1, help="1 for greedy decoding")
+    return run_command("generate", parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -102,8 +76,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
       ConfigError: bad gin, bad numbers, or a peer that cannot be had.
     """
-    if not args.gin_file:
-        raise ConfigError("--gin_file: none given; expected e.g. benchmarks/mt5_small.gin")
     for name in ("runs", "batch_size", "inputs_length", "max_length", "beams", "threads"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name}={getattr(args, name)}; expected at least 1")
@@ -256,26 +228,6 @@ def _writer(
     generate = Generator(model, params, partitioner, options, shapes)
     requests = [Request(inputs=np.asarray(ids, np.int32), number=i) for i, ids in enumerate(inputs)]
     return lambda: [outputs[0].tokens.tolist() for outputs in generate(requests)]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    gin_flags.add_gin_arguments(parser)
-    parser.add_argument("--runs", type=int, default=5, help="timed runs of each side")
-    parser.add_argument("--batch_size", type=int, default=32, help="rows")
-    parser.add_argument("--inputs_length", type=int, default=64, help="tokens of the longest row")
-    parser.add_argument("--max_length", type=int, default=64, help="tokens that each row gets")
-    parser.add_argument("--beams", type=int, default=1, help="1 for greedy decoding")
-    parser.add_argument("--peer", action="store_true", help="time transformers/PyTorch as well")
-    parser.add_argument(
-        "--peer_python", default=sys.executable, help="interpreter with torch and transformers"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the peer"
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ SCRIPT = pathlib.Path(__file__).with_name("peer_mt5.py")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PeerShape:
-    """What the peer builds.
+class PeerModel:
+    """The model that a peer builds.
 
     Attributes:
       vocab_size: rows of the embedding.
@@ -30,10 +30,6 @@ class PeerShape:
       num_heads: attention heads of a layer.
       num_encoder_layers: layers of the encoder.
       num_decoder_layers: layers of the decoder.
-      batch_size: rows.
-      inputs_length: encoder tokens of a row.
-      targets_length: decoder tokens of a row.
-      optimizer: class in `torch.optim`, `Adafactor` or `AdamW`.
       threads: intra-operation threads.
     """
 
@@ -44,11 +40,24 @@ class PeerShape:
     num_heads: int
     num_encoder_layers: int
     num_decoder_layers: int
+    threads: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PeerShape(PeerModel):
+    """What the peer of a training step builds.
+
+    Attributes:
+      batch_size: rows.
+      inputs_length: encoder tokens of a row.
+      targets_length: decoder tokens of a row.
+      optimizer: class in `torch.optim`, `Adafactor` or `AdamW`.
+    """
+
     batch_size: int
     inputs_length: int
     targets_length: int
     optimizer: str
-    threads: int
 
 
 class Peer:

@@ -7,22 +7,23 @@ inference mode, a cache, attention by the library's default, denormals flushed.
 """
 
 import json
+import pathlib
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
+
+if not __package__:  # run as a script: the folder above is not on the path yet
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from benchmarks.peer_mt5 import make_model, time_runs
 
 
 def main() -> None:
     """Serves until stdin ends."""
     write = make_writer(json.loads(sys.argv[1]))
     for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            write()
-            seconds.append(time.perf_counter() - start)
-        print(json.dumps(seconds or write()), flush=True)
+        count = int(line)
+        print(json.dumps(time_runs(write, count) if count else write()), flush=True)
 
 
 def make_writer(shape: dict[str, Any]) -> Callable[[], list[list[int]]]:
@@ -31,29 +32,9 @@ def make_writer(shape: dict[str, Any]) -> Callable[[], list[list[int]]]:
     Args:
       shape: fields of `generate.GenerationShape`.
     """
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        sys.exit(f"{error}; install torch and transformers, or name another --peer_python")
-    torch.set_num_threads(shape["threads"])
-    torch.set_flush_denormal(True)
-    torch.manual_seed(0)
-    config = transformers.MT5Config(
-        vocab_size=shape["vocab_size"],
-        d_model=shape["d_model"],
-        d_ff=shape["d_ff"],
-        d_kv=shape["d_kv"],
-        num_heads=shape["num_heads"],
-        num_layers=shape["num_encoder_layers"],
-        num_decoder_layers=shape["num_decoder_layers"],
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-        decoder_start_token_id=0,
-    )
-    model = transformers.MT5ForConditionalGeneration(config).eval()
-    # transformers 5 ties the output layer whatever its arguments say; mT5 has one of its own.
-    model.lm_head = torch.nn.Linear(shape["d_model"], shape["vocab_size"], bias=False)
+    model = make_model(shape).eval()
+    import torch
+
     model.save_pretrained(shape["folder"])
     model.generation_config.eos_token_id = None  # no row ends
     longest = max(map(len, shape["inputs"]))

@@ -16,19 +16,24 @@ def main() -> None:
     """Serves until stdin ends."""
     step = make_step(json.loads(sys.argv[1]))
     for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            step()
-            seconds.append(time.perf_counter() - start)
-        print(json.dumps(seconds), flush=True)
+        print(json.dumps(time_runs(step, int(line))), flush=True)
 
 
-def make_step(shape: dict[str, Any]) -> Callable[[], float]:
-    """Returns a function that makes one update on a constant random batch and returns the loss.
+def time_runs(run: Callable[[], Any], count: int) -> list[float]:
+    """Returns the seconds of each of `count` runs."""
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def make_model(shape: dict[str, Any]) -> Any:
+    """Returns a random MT5ForConditionalGeneration with an output layer of its own.
 
     Args:
-      shape: fields of `peer.PeerShape`.
+      shape: fields of `peer.PeerModel`.
     """
     try:
         import torch
@@ -48,11 +53,23 @@ def make_step(shape: dict[str, Any]) -> Callable[[], float]:
         num_decoder_layers=shape["num_decoder_layers"],
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
+        decoder_start_token_id=0,
     )
     model = transformers.MT5ForConditionalGeneration(config)
     # transformers 5 ties the output layer whatever its arguments say; mT5 has one of its own.
     model.lm_head = torch.nn.Linear(shape["d_model"], shape["vocab_size"], bias=False)
-    model.train()
+    return model
+
+
+def make_step(shape: dict[str, Any]) -> Callable[[], float]:
+    """Returns a function that makes one update on a constant random batch and returns the loss.
+
+    Args:
+      shape: fields of `peer.PeerShape`.
+    """
+    model = make_model(shape).train()
+    import torch
+
     make_optimizer = {
         "Adafactor": lambda: torch.optim.Adafactor(model.parameters(), lr=0.01),
         "AdamW": lambda: torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True),

@@ -14,8 +14,6 @@ References:
 
 import argparse
 import dataclasses
-import json
-import os
 import pathlib
 import statistics
 import sys
@@ -31,9 +29,9 @@ import numpy as np
 if not __package__:  # run as a script: the folder above is not on the path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks.command import make_parser, run_command
 from benchmarks.peer import Peer, PeerShape
 from xlingual.cli import gin_flags
-from xlingual.cli.main import restart_with_huge_pages
 from xlingual.data import datasets
 from xlingual.errors import ConfigError
 from xlingual.models.flops import nominal_tokens
@@ -49,21 +47,10 @@ FIRST_TOKEN = 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints a JSON line and returns the exit status: 2 for bad input."""
-    if argv is None:
-        restart_with_huge_pages()  # the peer inherits them
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    unknown = [word for word in rest if not (word.startswith("--gin.") and "=" in word)]
-    if unknown:
-        parser.error(f"unrecognised arguments: {' '.join(unknown)}")
-    args.gin_overrides = [word.removeprefix("--gin.").split("=", 1) for word in rest]
-    try:
-        result = run(args)
-    except ConfigError as error:
-        print(f"train_step: error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(result), flush=True)
-    return 0
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of each side")
+    parser.add_argument("--block", type=int, default=2, help="steps before the other's turn")
+    return run_command("train_step", parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -72,8 +59,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
       ConfigError: bad gin, or a peer that cannot be had.
     """
-    if not args.gin_file:
-        raise ConfigError("--gin_file: none given; expected e.g. benchmarks/mt5_small.gin")
     if min(args.steps, args.block, args.threads) < 1:
         raise ConfigError("--steps, --block and --threads must be at least 1")
     gin_flags.parse_gin(args)
@@ -352,23 +337,6 @@ def measured_matmul_flops(device: jax.Device, size: int = 2048, repeats: int = 5
         jax.block_until_ready(multiply(matrix, matrix))
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    gin_flags.add_gin_arguments(parser)
-    parser.add_argument("--steps", type=int, default=10, help="timed steps of each side")
-    parser.add_argument("--block", type=int, default=2, help="steps before the other's turn")
-    parser.add_argument("--peer", action="store_true", help="time transformers/PyTorch as well")
-    parser.add_argument(
-        "--peer_python", default=sys.executable, help="interpreter with torch and transformers"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the peer"
-    )
-    return parser
 
 
 if __name__ == "__main__":
