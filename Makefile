@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := $(VENV)/bin
 MODEL_DIR ?= runs/toy
 GIN_FILE ?= gin/experiments/toy.gin
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
 .PHONY: train test lint format types smoke oracle beam clean

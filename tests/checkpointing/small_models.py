@@ -9,8 +9,8 @@ import numpy as np
 
 from xlingual.checkpointing import weights
 from xlingual.checkpointing.huggingface import open_huggingface
-from xlingual.checkpointing.huggingface_export import ExportOptions, export_huggingface, read_config
-from xlingual.checkpointing.layout import make_model, param_shapes
+from xlingual.checkpointing.huggingface_export import ExportOptions, export_huggingface
+from xlingual.checkpointing.layout import make_model, param_shapes, read_config
 from xlingual.checkpointing.manager import describe_arrays
 from xlingual.checkpointing.mapping import flatten, read_params, unflatten
 from xlingual.losses.cross_entropy import CrossEntropy

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
@@ -173,3 +174,21 @@ def test_a_tensor_of_another_shape_is_not_written(export):
     with pytest.raises(ValueError, match=r"decoder\.final_layer_norm\.weight"):
         export()
     assert not export.folder.exists()
+
+
+def test_no_more_than_a_parameter_and_a_tensor_are_in_memory(tmp_path):
+    config = dataclasses.replace(small_models.CONFIG, vocab_size=8192, d_model=128)
+    params = small_models.random_params(make_model("encoder_decoder", config))
+    export = Export(params, tmp_path / "out")
+    export.info = dataclasses.replace(export.info, config=dataclasses.asdict(config))
+    read = export._read
+    export._read = lambda path: np.array(read(path))
+    largest = max(array.nbytes for array in export.flat.values())
+    tracemalloc.start()
+    try:
+        export(max_shard_bytes=10**9)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert largest == 8192 * 128 * 4
+    assert peak < 2.2 * largest

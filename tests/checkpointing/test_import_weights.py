@@ -11,9 +11,8 @@ import safetensors.numpy
 from tests.checkpointing import small_models
 from xlingual import config as gin_config
 from xlingual.checkpointing import weights
-from xlingual.checkpointing.huggingface_export import read_config
 from xlingual.checkpointing.import_weights import ImportOptions, import_weights
-from xlingual.checkpointing.layout import make_model, param_shapes
+from xlingual.checkpointing.layout import make_model, param_shapes, read_config
 from xlingual.checkpointing.mapping import flatten
 from xlingual.checkpointing.model_gin import model_gin
 from xlingual.checkpointing.safetensors_files import SafetensorsFolder

@@ -181,3 +181,25 @@ def test_mistakes_in_sizes_and_rules_are_named(make, message):
 def test_mistakes_are_named(function, arguments, message):
     with pytest.raises(ConfigError, match=message):
         getattr(mixing_rates, function)(*arguments)
+
+
+def test_replay_takes_its_share_of_the_mixture():
+    found = mixing_rates.with_replay("new", {"en": 3, "de": 1}, 0.2)
+    assert found == pytest.approx({"new": 0.8, "en": 0.15, "de": 0.05})
+    assert mixing_rates.with_replay("new", "old", 0) == {"new": 1.0}
+    both = mixing_rates.with_replay({"a": 1, "b": 1}, {"b": 2}, 0.5)
+    assert both == pytest.approx({"a": 0.25, "b": 0.75})
+
+
+@pytest.mark.parametrize(
+    ("target", "replay", "rate", "message"),
+    [
+        ("new", "old", 1.0, "replay_rate=1.0; expected a number in"),
+        ("new", "old", -0.1, "replay_rate=-0.1"),
+        ({}, "old", 0.1, "target is empty"),
+        ("new", {"old": 0.0}, 0.1, "replay.'old'. is 0.0"),
+    ],
+)
+def test_a_wrong_replay_is_refused(target, replay, rate, message):
+    with pytest.raises(ConfigError, match=message):
+        mixing_rates.with_replay(target, replay, rate)

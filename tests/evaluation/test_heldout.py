@@ -108,11 +108,35 @@ def test_all_token_losses_add_up_and_mixtures_stand_for_their_tasks(tasks, parti
     assert found[0] == pytest.approx({task: 2 * loss for task, loss in found[1].items()})
 
 
+def test_groups_are_means_over_their_tasks_trained_on_or_not(tasks, partitioner):
+    task_registry.register_mixture("first_only", {"short": 1.0})
+    table = jax.numpy.eye(384) * 3.0
+    evaluator = HeldoutLoss(
+        tasks=(),
+        groups={"target": {"first_only": 2.0}, "replay": "long", "all": ["short", "long"]},
+        task_feature_lengths=LENGTHS,
+        feature_converter=_CONVERTER,
+        batch_size=8,
+    )
+    evaluator.prepare(Bigram(), partitioner, _LOSSES, Source("short"))
+    evaluation = evaluator(table)
+    task_registry.unregister("first_only")
+    losses = evaluation.results["heldout_loss"]
+    assert list(losses) == ["short", "long"]
+    expected = {"target": losses["short"], "replay": losses["long"]}
+    expected["all"] = (losses["short"] + losses["long"]) / 2
+    assert evaluation.results["heldout_group"] == pytest.approx(expected)
+    for group, loss in expected.items():
+        assert evaluation.scalars[f"heldout_group/{group}"] == pytest.approx(loss)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"tasks": ["shrt"]}, "no task or mixture is named 'shrt'; nearest: short"),
         ({"num_batches": 0}, "num_batches=0; expected at least 1"),
+        ({"groups": {"replay": []}}, "HeldoutLoss.groups.'replay'. is empty; expected tasks"),
+        ({"groups": {"replay": "lng"}}, "'lng'; nearest: long"),
         ({"batch_size": 0}, "batch_size=0 does not divide"),
         ({"split": "dev"}, "dev"),
         ({"task_feature_lengths": {"inputs": 24, "targets": 1}}, "targets"),

@@ -36,10 +36,23 @@ def test_linear():
     assert schedules.linear_warmup_linear(1.0, 0, 8)(jnp.int32(0)) == 1.0
 
 
+def test_warmup_comes_before_a_schedule():
+    rate = schedules.with_warmup(schedules.inverse_square_root(flat_steps=4), 4)
+    rates = [float(rate(jnp.int32(step))) for step in (0, 1, 4, 8, 20)]
+    np.testing.assert_allclose(rates, [0.0, 0.125, 0.5, 0.5, 0.25], rtol=1e-6)
+    plain = schedules.with_warmup(schedules.constant(0.5), 0)
+    assert plain(jnp.int32(0)) == 0.5
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "named"),
     [
         (schedules.constant, {"value": 0.0}, "value"),
+        (
+            schedules.with_warmup,
+            {"schedule": schedules.constant(1.0), "warmup_steps": -1},
+            "warmup_steps=-1",
+        ),
         (schedules.inverse_square_root, {"flat_steps": 0}, "flat_steps"),
         (
             schedules.linear_warmup_cosine,

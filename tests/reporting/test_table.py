@@ -21,6 +21,7 @@ def test_scores_losses_and_samples_are_shown():
                 "de-fr": {"chrf": 42.0, "bleu": None, "copy_chrf": 12.0, "trained": False},
             },
             "heldout_loss": {"toy_en_de": 0.123456},
+            "heldout_group": {"target": 0.5, "replay": 0.25},
         },
         [Sample(task="toy_en_de", source="<2de> [red] cats", target="rote", prediction="Katzen")],
     )
@@ -29,6 +30,7 @@ def test_scores_losses_and_samples_are_shown():
     assert ["mean", "trained", "85.0", "55.0", "10.5"] in rows
     assert ["de-fr", "zero-shot", "42.0", "–", "12.0"] in rows
     assert ["toy_en_de", "0.1235"] in rows
+    assert ["mean of target", "0.5000"] in rows and ["mean of replay", "0.2500"] in rows
     names = [row[0] for row in rows if row]
     assert names.index("de-en") < names.index("en-de") < names.index("de-fr")
     start = rows.index(["task", "toy_en_de"])

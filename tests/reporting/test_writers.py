@@ -57,9 +57,11 @@ def test_elsewhere_a_log_period_is_one_plain_line():
         writer.advance(step)
     writer.write(25, NUMBERS | {"grad_norm": 1.0})
     writer.write(25, {"heldout_loss/x": 1.0})
+    writer.write(25, {"heldout_group/target": 2.5, "heldout_group/replay": 1.25})
     writer.say("[bold]saved[/bold]")
     writer.close()
-    first, second = text.getvalue().splitlines()
+    first, groups, second = text.getvalue().splitlines()
+    assert groups == "step 25/100 held-out loss target 2.5000, replay 1.2500"
     assert first.startswith("step 25/100 loss 2.5000 12,346 tokens/s 0.125 s/step MFU 50.0% ETA 0:")
     assert second == "[bold]saved[/bold]"  # text is never read as markup
     assert "\x1b" not in text.getvalue()

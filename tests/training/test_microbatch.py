@@ -70,7 +70,8 @@ def _gradients(model, losses, partitioner, num_microbatches):
     layout = plan_state(model, make_arguments("")["optimizer"], partitioner, source.spec)
     kept = {}
 
-    def update(gradients, opt_state, params):
+    def update(gradients, opt_state, params, step):
+        del step
         kept["gradients"] = gradients
         return jax.tree.map(jnp.zeros_like, gradients), opt_state
 

@@ -23,6 +23,7 @@ from xlingual.checkpointing.huggingface_export_config import (
     writes_output_copy,
 )
 from xlingual.checkpointing.huggingface_names import OUTPUT, RULES
+from xlingual.checkpointing.layout import read_config
 from xlingual.checkpointing.mapping import Piece, Rule, make_pieces, to_theirs
 from xlingual.checkpointing.safetensors_files import (
     INDEX,
@@ -34,7 +35,6 @@ from xlingual.checkpointing.safetensors_files import (
 )
 from xlingual.checkpointing.weights import WeightsInfo, array_shapes
 from xlingual.errors import ConfigError
-from xlingual.layers.rotary import RopeScaling
 from xlingual.models.config import TransformerConfig
 
 MANIFEST = "export.json"
@@ -136,14 +136,6 @@ def export_huggingface(
         folder.rmdir()
     partial.rename(folder)
     (folder / MANIFEST).unlink()
-
-
-def read_config(fields: Mapping[str, Any]) -> TransformerConfig:
-    """Returns the configuration whose fields were written as JSON."""
-    given = dict(fields)
-    if given.get("rope_scaling") is not None:
-        given["rope_scaling"] = RopeScaling(**given["rope_scaling"])
-    return TransformerConfig(**given)
 
 
 def _plan(

@@ -6,14 +6,21 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
+import jax
+import numpy as np
+
 from xlingual.checkpointing.huggingface import ForeignCheckpoint, open_huggingface
 from xlingual.checkpointing.layout import make_model, param_shapes
 from xlingual.checkpointing.mapping import read_params
 from xlingual.checkpointing.model_gin import model_gin
 from xlingual.checkpointing.t5x import open_t5x
 from xlingual.checkpointing.weights import WeightsInfo, load_info, save_weights
+from xlingual.data.row_plan import RowPlan
 from xlingual.errors import ConfigError
+from xlingual.models import initialization
+from xlingual.models.config import TransformerConfig
 from xlingual.partitioning.partitioner import Partitioner
+from xlingual.types import PyTree
 
 PARAM_DTYPES = ("float32", "bfloat16")
 MODEL_GIN = "model.gin"
@@ -27,6 +34,8 @@ class ImportOptions:
       dtype: of the parameters, `float32` or `bfloat16`; training needs float32.
       scan_layers: whether the layers are stacked (`TransformerConfig.scan_layers`).
       ignore: settings of a foreign configuration that are declared to be without effect.
+      rows: how the tables get the rows of another vocabulary; None keeps them.
+      seed: of the rows that are drawn at random.
 
     Raises:
       ConfigError: an unknown dtype.
@@ -35,6 +44,8 @@ class ImportOptions:
     dtype: str = "float32"
     scan_layers: bool = True
     ignore: tuple[str, ...] = ()
+    rows: RowPlan | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.dtype not in PARAM_DTYPES:
@@ -91,6 +102,10 @@ def import_weights(
     config = dataclasses.replace(checkpoint.config, scan_layers=options.scan_layers)
     shapes = param_shapes(make_model(checkpoint.family, config), partitioner, options.dtype)
     params = read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored)
+    if options.rows is not None:
+        config, params = _with_other_rows(
+            checkpoint.family, config, params, options.rows, options, partitioner
+        )
     with _appears_whole(folder) as unfinished:
         info = WeightsInfo(
             family=checkpoint.family,
@@ -103,6 +118,26 @@ def import_weights(
         (unfinished / MODEL_GIN).write_text(text, encoding="utf-8")
         save_weights(unfinished, params, info)
     return load_info(folder)
+
+
+def _with_other_rows(
+    family: str,
+    config: TransformerConfig,
+    params: PyTree,
+    rows: RowPlan,
+    options: ImportOptions,
+    partitioner: Partitioner,
+) -> tuple[TransformerConfig, PyTree]:
+    """Returns configuration and parameters for another vocabulary, cut like the others."""
+    resized = initialization.resize_params(params, rows, seed=options.seed)
+    vocab_size = initialization.padded_vocab_size(rows.num_new)
+    config = dataclasses.replace(config, vocab_size=vocab_size)
+    shapes = param_shapes(make_model(family, config), partitioner, options.dtype)
+
+    def place(array: jax.Array | np.ndarray, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        return jax.device_put(array, shape.sharding) if isinstance(array, np.ndarray) else array
+
+    return config, jax.tree.map(place, resized, shapes)
 
 
 @contextlib.contextmanager

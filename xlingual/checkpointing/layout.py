@@ -1,9 +1,13 @@
 """The parameters that a configuration asks for: names, shapes and shardings, before any array."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from xlingual.errors import ConfigError
+from xlingual.layers.rotary import RopeScaling
 from xlingual.models.base import Model
 from xlingual.models.config import TransformerConfig
 from xlingual.models.decoder_only import DecoderOnly
@@ -26,6 +30,14 @@ def make_model(family: str, config: TransformerConfig) -> Model:
     if family not in _MODELS:
         raise ConfigError(f"family={family!r}; expected one of {', '.join(_MODELS)}")
     return _MODELS[family](config)
+
+
+def read_config(fields: Mapping[str, Any]) -> TransformerConfig:
+    """Returns the configuration whose fields were written as JSON (`WeightsInfo.config`)."""
+    given = dict(fields)
+    if given.get("rope_scaling") is not None:
+        given["rope_scaling"] = RopeScaling(**given["rope_scaling"])
+    return TransformerConfig(**given)
 
 
 def param_shapes(model: Model, partitioner: Partitioner, dtype: str = "float32") -> PyTree:

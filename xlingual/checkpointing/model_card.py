@@ -123,8 +123,9 @@ def _introduction(family: str, arrays: Mapping[str, str], run: Mapping[str, Any]
     params = {name: array for name, array in arrays.items() if name.startswith(".params")}
     mixture = run.get("fingerprint", {}).get("data.mixture.name", "")
     seen = sum(run["counters"]["tokens"].values())
+    article = "An" if family[:1] in "aeiou" else "A"
     return (
-        f"A {family.replace('_', '-')} model of {_count(params)} parameters, trained with "
+        f"{article} {family.replace('_', '-')} model of {_count(params)} parameters, trained with "
         f"xlingual for {run['step']:,} steps and {seen:,} tokens on the mixture `{mixture}`."
     )
 

@@ -155,6 +155,7 @@ def write_safetensors(
             if array.shape != shape or array.dtype.name != dtype or not array.flags.c_contiguous:
                 raise ValueError(f"{name} is {array.dtype.name}{array.shape}; want {dtype}{shape}")
             _write(file, digest, array.reshape(-1).view(np.uint8).data)
+            del array  # it may be all of a parameter, and `read` is about to bring the next
         size_bytes = file.tell()
         file.flush()
         os.fsync(file.fileno())

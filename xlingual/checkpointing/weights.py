@@ -35,6 +35,9 @@ ITEM, INFO = "weights", "weights.json"
 MAX_CONCURRENT_GB = 2
 """Arrays of at most so many gigabytes (or one, if it is larger) are in flight at a time."""
 
+CHUNK_BYTES = 64 * 2**20
+"""Size of the blocks of an array on disk: a host of many reads those that it needs."""
+
 _FAMILIES = {
     "xlingual.models.encoder_decoder.EncoderDecoder": "encoder_decoder",
     "xlingual.models.decoder_only.DecoderOnly": "decoder_only",
@@ -83,7 +86,8 @@ def save_weights(folder: str | pathlib.Path, params: PyTree, info: WeightsInfo) 
     if jax.process_index() == 0:
         shutil.rmtree(folder / ITEM, ignore_errors=True)  # what an interruption left
     with ocp.Checkpointer(_handler()) as checkpointer:
-        checkpointer.save(folder / ITEM, args=ocp.args.PyTreeSave(params))
+        save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), params)
+        checkpointer.save(folder / ITEM, args=ocp.args.PyTreeSave(params, save_args))
     if jax.process_index() == 0:
         described = dataclasses.replace(info, arrays=describe_arrays(params))
         text = json.dumps(dataclasses.asdict(described), indent=1, ensure_ascii=False)
@@ -137,9 +141,10 @@ def load_params(path: str | pathlib.Path, shapes: PyTree) -> PyTree:
     Raises:
       ConfigError: there are no parameters, or not those of `shapes`; all differences are listed.
     """
+    check_params(path, shapes)
     item = _find_item(path)
-    check_arrays(_saved_arrays(item), describe_arrays(shapes), str(path))
-    return _restore(item, jax.tree.map(_with_sharding, shapes))
+    shapes = jax.tree.map(_with_sharding, shapes)
+    return _restore(item, shapes, ocp.checkpoint_utils.construct_restore_args(shapes))
 
 
 def load_array(path: str | pathlib.Path, name: str) -> np.ndarray:
@@ -151,9 +156,9 @@ def load_array(path: str | pathlib.Path, name: str) -> np.ndarray:
     """
     item = _find_item(path)
     wanted = flatten(array_shapes(_saved_arrays(item)))[name]
-    sharding = SingleDeviceSharding(jax.devices("cpu")[0])
-    leaf = jax.ShapeDtypeStruct(wanted.shape, wanted.dtype, sharding=sharding)
-    return np.asarray(flatten(_restore(item, unflatten({name: leaf})))[name])
+    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray, dtype=wanted.dtype)
+    restored = _restore(item, unflatten({name: wanted}), unflatten({name: as_numpy}))
+    return flatten(restored)[name]
 
 
 def array_shapes(arrays: Mapping[str, str]) -> PyTree:
@@ -176,16 +181,30 @@ def identify(path: str | pathlib.Path) -> dict[str, Any]:
     return {"folder": str(item), "files": digest.hexdigest()}
 
 
-def _restore(item: pathlib.Path, shapes: PyTree) -> PyTree:
-    tree = shapes if item.name == ITEM else {"params": shapes}
+def _restore(item: pathlib.Path, shapes: PyTree, restore_args: PyTree) -> PyTree:
+    """Reads the parameters that `shapes` names, and nothing else."""
+    whole = item.name == ITEM
     arguments = ocp.args.PyTreeRestore(
-        item=tree,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
+        item=shapes if whole else {"params": shapes},
+        restore_args=restore_args if whole else {"params": restore_args},
         partial_restore=True,
     )
     with ocp.Checkpointer(_handler()) as checkpointer:
         restored = checkpointer.restore(item, args=arguments)
-    return restored if item.name == ITEM else restored["params"]
+    return restored if whole else restored["params"]
+
+
+def check_params(path: str | pathlib.Path, shapes: PyTree) -> None:
+    """Checks that the parameters at `path` are those of `shapes`, without reading them.
+
+    Args:
+      path: as in `load_params`.
+      shapes: parameter tree of `jax.ShapeDtypeStruct`.
+
+    Raises:
+      ConfigError: there are no parameters, or not those of `shapes`; all differences are listed.
+    """
+    check_arrays(_saved_arrays(_find_item(path)), describe_arrays(shapes), str(path))
 
 
 def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path | None:
@@ -199,6 +218,17 @@ def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path | None:
         return path
     steps = [int(p.name) for p in path.glob(f"{FOLDER}/*") if p.name.isdecimal()]
     return path / FOLDER / str(max(steps)) if steps else None
+
+
+def run_arrays(checkpoint: pathlib.Path, prefix: str) -> dict[str, str]:
+    """Returns path -> dtype and shape of the arrays of a run's checkpoint below a prefix.
+
+    Args:
+      checkpoint: folder of one checkpoint (`find_checkpoint`).
+      prefix: e.g. `.params`; taken off the paths.
+    """
+    arrays = _run_metadata(checkpoint / "state")["arrays"]
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix + "[")}
 
 
 def check_arrays(found: Mapping[str, str], wanted: Mapping[str, str], source: str) -> None:
@@ -254,9 +284,7 @@ def _saved_arrays(item: pathlib.Path) -> dict[str, str]:
     """Path -> dtype and shape of the parameters among the arrays of an item."""
     if item.name == ITEM:
         return json.loads((item.parent / INFO).read_text(encoding="utf-8"))["arrays"]
-    prefix = ".params"
-    arrays = _run_metadata(item)["arrays"]
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix + "[")}
+    return run_arrays(item.parent, ".params")
 
 
 def _run_metadata(item: pathlib.Path) -> dict[str, Any]:

@@ -5,8 +5,12 @@ import pathlib
 
 import jax
 
-from xlingual.checkpointing.import_weights import ImportOptions, import_weights
-from xlingual.cli import tokenizer_choice
+from xlingual.checkpointing.import_weights import (
+    ImportOptions,
+    import_weights,
+    open_checkpoint,
+)
+from xlingual.cli import tokenizer_choice, vocabulary_choice
 from xlingual.errors import ConfigError
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
@@ -39,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cut the parameters over all devices while they are copied, not in host memory",
     )
     tokenizer_choice.add_tokenizer_argument(parser, "the files of the folder")
+    vocabulary_choice.add_vocabulary_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of rows that are drawn at random")
     parser.add_argument(
         "--ignore_setting",
         action="append",
@@ -57,10 +63,18 @@ def main(args: argparse.Namespace) -> int:
     source, folder = pathlib.Path(args.source), pathlib.Path(args.to)
     if not source.is_dir():
         raise ConfigError(f"--from={args.source}: no such folder")
+    ignore = tuple(args.ignore_setting)
+    family = open_checkpoint(source, ignore).family
+    change = vocabulary_choice.vocabulary_change(args, source, add_eos=family == "encoder_decoder")
     options = ImportOptions(
-        dtype=args.dtype, scan_layers=not args.unrolled, ignore=tuple(args.ignore_setting)
+        dtype=args.dtype,
+        scan_layers=not args.unrolled,
+        ignore=ignore,
+        rows=change.rows if change else None,
+        seed=args.seed,
     )
-    write_tokenizer = tokenizer_choice.copied_tokenizer(source, args.tokenizer)
+    copied = None if change else tokenizer_choice.copied_tokenizer(source, args.tokenizer)
+    write_tokenizer = change.write_tokenizer if change else copied
     info = import_weights(
         source,
         folder,
@@ -74,6 +88,8 @@ def main(args: argparse.Namespace) -> int:
         f"{config['d_model']}, {config['num_encoder_layers']} encoder and "
         f"{config['num_decoder_layers']} decoder layers, vocabulary of {config['vocab_size']}"
     )
+    if change:
+        print(f"vocabulary changed: {change.rows.describe()}")
     names = info.vocabulary["tokenizer_files"]
     print("tokenizer: " + (", ".join(names) or "none there; --tokenizer=PATH brings one in"))
     return 0

@@ -24,6 +24,7 @@ NOT_VERBS = (
     "line_files",
     "tokenizer_choice",
     "trained_model",
+    "vocabulary_choice",
 )
 OVERRIDES = ("gin", "beam")
 """Families of flags that are passed on by name."""

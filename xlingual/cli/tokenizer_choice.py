@@ -132,11 +132,9 @@ def _load_of_run(checkpoint: pathlib.Path) -> Any:
         with hide_native_logs():
             config.parse([str(text)], [])
             source = gin.get_bindings(loop.train, resolve_references=True)["source"]
-            import seqio
+            from xlingual.cli import trained_model
 
-            from xlingual.data import task_checks
-
-            return task_checks.load_vocabulary_of(seqio.TaskRegistry.get(source.tasks[0].name))
+            return trained_model.vocabulary_of(getattr(source, "base", source))
     except (ConfigError, KeyError, ValueError, ImportError) as error:
         raise ConfigError(
             f"{text} does not lead to the run's vocabulary ({error}); name it: --tokenizer=FILE, "

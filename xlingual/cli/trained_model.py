@@ -10,13 +10,12 @@ import jax
 import seqio
 
 from xlingual.checkpointing import weights
-from xlingual.checkpointing.layout import make_model, param_shapes
+from xlingual.checkpointing.layout import make_model, param_shapes, read_config
 from xlingual.checkpointing.manager import FOLDER
 from xlingual.cli import gin_flags
 from xlingual.data import task_checks, task_registry, tokenizer_files
 from xlingual.errors import ConfigError
 from xlingual.models.base import Model
-from xlingual.models.config import TransformerConfig
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.rules import data_parallel
 from xlingual.training import loop
@@ -81,7 +80,7 @@ def load(args: argparse.Namespace) -> TrainedModel:
         model=bindings["model"],
         params=load_params(bindings["model"], bindings["partitioner"], folder),
         partitioner=bindings["partitioner"],
-        vocabulary=_vocabulary_of(source),
+        vocabulary=vocabulary_of(source),
         step=weights.load_info(folder).step,
         lengths=dict(source.task_feature_lengths),
     )
@@ -128,9 +127,15 @@ def load_params(model: Model, partitioner: Partitioner, folder: pathlib.Path) ->
 
 def _load_weights(folder: pathlib.Path) -> TrainedModel:
     info = weights.load_info(folder)
-    model = make_model(info.family, TransformerConfig(**info.config))
+    model = make_model(info.family, read_config(info.config))
     partitioner = Partitioner(rules=data_parallel())
     vocabulary = tokenizer_files.load_tokenizer_vocabulary(folder)
+    moved = getattr(vocabulary, "moved_token", None)
+    if moved is not None:
+        raise ConfigError(
+            f"{folder} has the rows of a tokenizer with text ({moved!r}) at id 0, which is padding "
+            "here; import it with --append_languages=CODES, which moves that row"
+        )
     if vocabulary.vocab_size > model.vocab_size:
         raise ConfigError(
             f"the tokenizer in {folder} has {vocabulary.vocab_size} ids; expected at most "
@@ -146,8 +151,8 @@ def _load_weights(folder: pathlib.Path) -> TrainedModel:
     )
 
 
-def _vocabulary_of(source: Any) -> seqio.Vocabulary:
-    """The vocabulary of a run's first task; its records are not read."""
+def vocabulary_of(source: Any) -> seqio.Vocabulary:
+    """Returns the vocabulary of the first task of a run's source; its records are not read."""
     task_checks.import_task_modules(source.task_modules)
     shares, _ = task_registry.leaf_shares(source.mixture_or_task_name)
     return task_checks.load_vocabulary_of(seqio.TaskRegistry.get(next(iter(shares))))

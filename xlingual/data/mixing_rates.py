@@ -229,6 +229,42 @@ def example_rates(shares: Mapping[str, float], mean_sizes: Mapping[str, float]) 
     return _normalised({leaf: share / means[leaf] for leaf, share in shares.items()})
 
 
+def with_replay(
+    target: str | Mapping[str, float], replay: str | Mapping[str, float], replay_rate: float
+) -> dict[str, float]:
+    """Returns the mixture of what is new and a part of what a model was trained on before.
+
+    >>> with_replay("sw", {"en": 3, "de": 1}, 0.2)
+    {'sw': 0.8, 'en': 0.15000000000000002, 'de': 0.05}
+
+    Args:
+      target: a task or mixture, or names -> shares, of what is to be learned.
+      replay: the same, of what is not to be forgotten.
+      replay_rate: share of `replay`, in [0, 1); 0 leaves it out.
+
+    Returns:
+      Names -> shares, summing to one.
+
+    References:
+      Scialom et al. (2022), "Fine-tuned Language Models are Continual Learners", arXiv:2205.12393
+      (rehearsal). Ibrahim et al. (2024), "Simple and Scalable Strategies to Continually Pre-train
+      Large Language Models", arXiv:2403.08763 (replay with a re-warmed schedule).
+
+    Raises:
+      ConfigError: the rate or a share is out of range.
+    """
+    if isinstance(replay_rate, bool) or not 0 <= replay_rate < 1:
+        raise ConfigError(f"replay_rate={replay_rate}; expected a number in [0, 1)")
+    shares: dict[str, float] = {}
+    parts = (("target", target, 1 - replay_rate), ("replay", replay, replay_rate))
+    for argument, mixture, rate in parts:
+        leaves = {mixture: 1.0} if isinstance(mixture, str) else mixture
+        _check_positive(argument, leaves)
+        for name, share in _normalised(leaves).items() if rate else ():
+            shares[name] = shares.get(name, 0.0) + rate * share
+    return shares
+
+
 def _check_unit(sizes: Sizes, unit: SizeUnit, user: str) -> None:
     if sizes.unit != unit:
         raise ConfigError(f"sizes are in {sizes.unit}; these {user} expect {unit}")

@@ -156,6 +156,7 @@ def load_tokenizer_vocabulary(
     *,
     control_tokens: Sequence[str] | None = None,
     num_sentinels: int | None = None,
+    as_is: bool = False,
 ) -> seqio.Vocabulary:
     """Returns the vocabulary of a folder with tokenizer files.
 
@@ -167,6 +168,7 @@ def load_tokenizer_vocabulary(
       control_tokens: appended to a `tokenizer.json`, which has none of its own; None for those
         that an export of ours names, else none.
       num_sentinels: likewise.
+      as_is: for a table that the folder came with; see `TokenizerVocabulary`.
 
     Raises:
       ConfigError: the folder has no tokenizer, or one that cannot be read.
@@ -191,7 +193,7 @@ def load_tokenizer_vocabulary(
     if str(config.get("tokenizer_class", "")).startswith("ByT5Tokenizer"):
         return ByteVocabulary(num_sentinels=config.get("extra_ids") or _BYT5_SENTINELS)
     if (folder / TOKENIZER_FILE).is_file():
-        return _load_backend(folder, config, control_tokens, num_sentinels)
+        return _load_backend(folder, config, control_tokens, num_sentinels, as_is)
     raise ConfigError(_no_tokenizer(folder))
 
 
@@ -200,6 +202,7 @@ def _load_backend(
     config: dict[str, Any],
     control_tokens: Sequence[str] | None,
     num_sentinels: int | None,
+    as_is: bool,
 ) -> TokenizerVocabulary:
     known = _read_json(folder / "special_tokens_map.json") | config
     roles: dict[str, Any] = {}
@@ -217,6 +220,7 @@ def _load_backend(
         **roles,
         control_tokens=control_tokens,
         num_sentinels=num_sentinels,
+        as_is=as_is,
     )
 
 

@@ -47,6 +47,14 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
     `encode_tf` calls Python once a batch, as an operation without state, so that the position in
     the data can be saved; it cannot be part of a saved graph.
+
+    Attributes:
+      json: content of the file, with the additions.
+      token_of_role: `eos_token`, `pad_token`, `unk_token`, maybe `bos_token` -> name.
+      moved_token: the text that the file has at id 0, if it was moved; None if it was not. A table
+        in the order of the file does not fit then: `xlingual import --append_languages` moves rows.
+      control_tokens: names of the appended tokens.
+      num_sentinels: number of the appended sentinels.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
         unk_token: str | None = None,
         control_tokens: Sequence[str] = (),
         num_sentinels: int = 100,
+        as_is: bool = False,
     ) -> None:
         """Reads the file.
 
@@ -69,6 +78,8 @@ class TokenizerVocabulary(seqio.Vocabulary):
           control_tokens: appended in this order, e.g. from `vocabularies.control_tokens`; one that
             is there keeps its id.
           num_sentinels: `<extra_id_0>` (the highest id) downwards.
+          as_is: whether id 0 keeps its text and no UNK is added: for the rows of a table that the
+            file came with; data need a vocabulary without it.
 
         Raises:
           ConfigError: the file is missing or no tokenizer, or a token is not in it.
@@ -81,10 +92,13 @@ class TokenizerVocabulary(seqio.Vocabulary):
         for role, name in names.items():
             if name not in known:
                 raise ConfigError(f"{role}={name!r} is not a token of {file}")
-        pad = _clear_zero(content, known, names)
+        (at_zero,) = [name for name, index in known.items() if index == 0]
+        if not as_is:
+            names["pad_token"] = _clear_zero(content, known, names)
+        self.moved_token = at_zero if known[at_zero] else None
         sentinels = [f"<extra_id_{k}>" for k in reversed(range(num_sentinels))]
         appended = [*control_tokens, *sentinels]
-        if "unk_token" not in names or names["unk_token"] == pad:
+        if not as_is and names.get("unk_token", names["pad_token"]) == names["pad_token"]:
             names["unk_token"] = _free(UNK_NAME, known)
             appended.insert(0, names["unk_token"])
         for name in appended:
@@ -93,7 +107,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
             # The library numbers added tokens anew unless the model has them.
             content["model"]["vocab"] = known
         self.json = json.dumps(content, ensure_ascii=False)
-        self.token_of_role = {"pad_token": pad, **names}
+        self.token_of_role = names
         self.control_tokens, self.num_sentinels = tuple(control_tokens), num_sentinels
         self._known = known
 
@@ -168,7 +182,8 @@ class TokenizerVocabulary(seqio.Vocabulary):
             found = [self._known[n] for names in letters for n in names if n in self._known]
             return found
         ids = self._without_prefix.encode(text, add_special_tokens=False).ids
-        return [index for index in ids if index != self.unk_id]
+        unknown = self._known.get(self.token_of_role.get("unk_token", ""))
+        return [index for index in ids if index != unknown]
 
     @functools.cached_property
     def _is_byte_level(self) -> bool:

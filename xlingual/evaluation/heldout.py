@@ -15,6 +15,7 @@ from xlingual.losses.base import Loss
 from xlingual.models.base import Model
 from xlingual.outputs import Evaluation, Metric
 from xlingual.partitioning.partitioner import Partitioner
+from xlingual.reporting.writers import HELDOUT_GROUP
 from xlingual.types import Batch, PyTree
 
 METRIC = "loss"
@@ -28,6 +29,8 @@ class HeldoutLoss:
     Attributes:
       tasks: registered task or mixture names, a mixture stands for its tasks; empty takes the
         tasks of the training data.
+      groups: name -> tasks or mixtures (a name, names, or names -> shares) whose mean is reported
+        beside the others, e.g. `target` and `replay`; their tasks are evaluated too.
       task_feature_lengths: limits of `inputs` and `targets`, in tokens.
       feature_converter: of the model's family.
       split: the split that is read.
@@ -45,9 +48,13 @@ class HeldoutLoss:
     batch_size: int = 32
     seed: int = 0
     name: str = "heldout"
+    groups: Mapping[str, str | Sequence[str] | Mapping[str, float]] = dataclasses.field(
+        default_factory=dict
+    )
     _batches: dict[str, list[dict[str, np.ndarray]]] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
+    _members: dict[str, list[str]] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def prepare(
         self,
@@ -65,9 +72,14 @@ class HeldoutLoss:
         if self.num_batches < 1:
             raise ConfigError(f"HeldoutLoss.num_batches={self.num_batches}; expected at least 1")
         partitioner.check_batch_size(self.batch_size)
-        named = [leaf for name in self.tasks for leaf in task_registry.leaf_shares(name)[0]]
+        named = _leaves(self.tasks) or [info.name for info in source.tasks]
+        self._members = {group: _leaves(names) for group, names in self.groups.items()}
+        for group, members in self._members.items():
+            if not members:
+                raise ConfigError(f"HeldoutLoss.groups[{group!r}] is empty; expected tasks")
+            named += members
         self._batches = evaluation_sets.load_batches_of(
-            list(dict.fromkeys(named or [info.name for info in source.tasks])),
+            list(dict.fromkeys(named)),
             split=self.split,
             num_batches=self.num_batches,
             batch_size=self.batch_size,
@@ -81,16 +93,36 @@ class HeldoutLoss:
         )
 
     def __call__(self, params: PyTree) -> Evaluation:
-        """Returns the loss of every task, in nats per weighted target token."""
+        """Returns the loss of every task, in nats per weighted target token, and their means.
+
+        A mean is one over tasks, whatever their shares: `heldout_loss/mean` over all, and
+        `heldout_group/NAME` over those of a group.
+        """
         found = {
             task: _mean([self._step(params, self._partitioner.shard_batch(b)) for b in batches])
             for task, batches in self._batches.items()
         }
         scalars = {f"heldout_loss/{task}": loss for task, loss in found.items()}
         mean = float(np.mean(list(found.values())))
+        means = {
+            group: float(np.mean([found[task] for task in members]))
+            for group, members in self._members.items()
+        }
         return Evaluation(
-            scalars={**scalars, "heldout_loss/mean": mean}, results={"heldout_loss": found}
+            scalars={
+                **scalars,
+                "heldout_loss/mean": mean,
+                **{f"{HELDOUT_GROUP}{group}": loss for group, loss in means.items()},
+            },
+            results={"heldout_loss": found} | ({"heldout_group": means} if means else {}),
         )
+
+
+def _leaves(names: str | Sequence[str] | Mapping[str, float]) -> list[str]:
+    """Returns the tasks that names stand for, each once."""
+    found = [names] if isinstance(names, str) else list(names)
+    leaves = (leaf for name in found for leaf in task_registry.leaf_shares(name)[0])
+    return list(dict.fromkeys(leaves))
 
 
 def make_loss_step(

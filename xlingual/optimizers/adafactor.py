@@ -29,6 +29,7 @@ from xlingual.errors import ConfigError
 from xlingual.optimizers.factory import check_max_grad_norm, clip_first
 from xlingual.optimizers.per_layer import is_stacked, per_layer
 from xlingual.optimizers.schedules import Schedule, inverse_square_root
+from xlingual.optimizers.subsets import all_chosen
 from xlingual.types import Array, PyTree
 
 TINY = 1e-30
@@ -57,7 +58,7 @@ class AdafactorState(NamedTuple):
     """State of the optimizer.
 
     Attributes:
-      step: [] int32, updates done.
+      step: [] int32, updates that the moments have seen.
       moments: the tree of the parameters; each leaf is a `FactoredMoment` or a `FullMoment`.
     """
 
@@ -94,6 +95,10 @@ class Adafactor:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}; expected a positive number")
 
+    def trained(self, param_axes: PyTree) -> PyTree:
+        """Returns that every parameter is trained; see `Optimizer`."""
+        return all_chosen(param_axes)
+
     def make(self, param_axes: PyTree) -> optax.GradientTransformation:
         """Returns the transformation for parameters with these logical axes.
 
@@ -106,12 +111,21 @@ class Adafactor:
             return AdafactorState(step=jnp.zeros((), jnp.int32), moments=scale.init(params))
 
         def update(
-            gradients: PyTree, state: AdafactorState, params: PyTree = None
+            gradients: PyTree,
+            state: AdafactorState,
+            params: PyTree = None,
+            *,
+            step: Array | None = None,
+            **extra: Any,
         ) -> tuple[PyTree, AdafactorState]:
-            updates, moments = scale.update(gradients, state.moments, params, step=state.step)
+            rate = self.learning_rate(state.step if step is None else step)
+            updates, moments = scale.update(
+                gradients, state.moments, params, age=state.step, rate=rate
+            )
             return updates, AdafactorState(step=state.step + 1, moments=moments)
 
-        return clip_first(optax.GradientTransformation(init, update), self.max_grad_norm)
+        transform = optax.GradientTransformationExtraArgs(init, update)
+        return clip_first(transform, self.max_grad_norm)
 
     def state_axes(self, params: PyTree, param_axes: PyTree) -> PyTree:
         """Returns logical axes of the state; a factored moment keeps the axes of its own side.
@@ -137,7 +151,10 @@ class Adafactor:
         return (optax.EmptyState(), AdafactorState(step=step, moments=moments))
 
     def _scale_one(self) -> optax.GradientTransformationExtraArgs:
-        """Returns the transformation of one logical array; `step` is an extra argument."""
+        """Returns the transformation of one logical array.
+
+        Extra arguments: `age`, updates that the moments have seen, and `rate`, the learning rate.
+        """
 
         def init(param: Array) -> FactoredMoment | FullMoment:
             dims = factored_dims(param.shape, self.min_factored_size)
@@ -150,12 +167,18 @@ class Adafactor:
             )
 
         def update(
-            gradient: Array, moment: Any, param: Array | None = None, *, step: Array, **_: Any
+            gradient: Array,
+            moment: Any,
+            param: Array | None = None,
+            *,
+            age: Array,
+            rate: Array,
+            **_: Any,
         ) -> tuple[Array, Any]:
             if param is None:
                 raise ValueError("Adafactor scales updates by parameters; params is None")
             dims = factored_dims(param.shape, self.min_factored_size)
-            beta2 = 1.0 - (step + 1).astype(jnp.float32) ** -self.decay_rate
+            beta2 = 1.0 - (age + 1).astype(jnp.float32) ** -self.decay_rate
             gradient = gradient.astype(jnp.float32)
             if dims is None:
                 moment, rms, scaled = _full(gradient, moment, beta2)
@@ -163,7 +186,7 @@ class Adafactor:
                 moment, rms, scaled = _factored(dims, gradient, moment, beta2)
             clip = jnp.maximum(1.0, rms / self.clip_threshold)
             size = jnp.maximum(self.min_scale, _rms(param.astype(jnp.float32)))
-            factor = -self.learning_rate(step) * size / clip
+            factor = -rate * size / clip
             return scaled(factor).astype(param.dtype), moment
 
         return optax.GradientTransformationExtraArgs(init, update)

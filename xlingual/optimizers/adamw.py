@@ -6,8 +6,10 @@ References:
 """
 
 import dataclasses
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import PartitionSpec
 
@@ -15,7 +17,8 @@ from xlingual.errors import ConfigError
 from xlingual.optimizers.factory import check_max_grad_norm, clip_first
 from xlingual.optimizers.per_layer import is_stacked
 from xlingual.optimizers.schedules import Schedule
-from xlingual.types import PyTree
+from xlingual.optimizers.subsets import all_chosen
+from xlingual.types import Array, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,19 +57,20 @@ class AdamW:
         if self.weight_decay < 0:
             raise ConfigError(f"weight_decay={self.weight_decay}; expected a number >= 0")
 
+    def trained(self, param_axes: PyTree) -> PyTree:
+        """Returns that every parameter is trained; see `Optimizer`."""
+        return all_chosen(param_axes)
+
     def make(self, param_axes: PyTree) -> optax.GradientTransformation:
         """Returns the transformation for parameters with these logical axes.
 
         Args:
           param_axes: leaves `PartitionSpec` of logical names.
         """
-        adamw = optax.adamw(
-            self.learning_rate,
-            b1=self.beta1,
-            b2=self.beta2,
-            eps=self.epsilon,
-            weight_decay=self.weight_decay,
-            mask=jax.tree.map(_decays, param_axes),
+        adamw = optax.chain(
+            optax.scale_by_adam(b1=self.beta1, b2=self.beta2, eps=self.epsilon),
+            optax.add_decayed_weights(self.weight_decay, jax.tree.map(_decays, param_axes)),
+            scale_by_learning_rate(self.learning_rate),
         )
         return clip_first(adamw, self.max_grad_norm)
 
@@ -88,6 +92,35 @@ class AdamW:
             param_axes,
             transform_non_params=lambda _: PartitionSpec(),
         )
+
+
+def scale_by_learning_rate(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
+    """Returns the transformation that multiplies by minus the learning rate.
+
+    The same as that of optax, but the schedule follows the keyword `step` where it is given, not
+    the updates that the state has seen.
+
+    Args:
+      schedule: step -> learning rate.
+    """
+
+    def init(params: PyTree) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: PyTree,
+        state: optax.ScaleByScheduleState,
+        params: PyTree = None,
+        *,
+        step: Array | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, optax.ScaleByScheduleState]:
+        rate = schedule(state.count if step is None else step)
+        updates = jax.tree.map(lambda leaf: -rate.astype(leaf.dtype) * leaf, updates)
+        return updates, optax.ScaleByScheduleState(count=state.count + 1)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _decays(axes: PartitionSpec) -> bool:

@@ -17,10 +17,23 @@ class Optimizer(Protocol):
     def learning_rate(self) -> Schedule:
         """Learning rate by step, for the log too."""
 
+    def trained(self, param_axes: PyTree) -> PyTree:
+        """Returns the tree of the parameters, leaves bool: which of them it ever changes.
+
+        The train step computes gradients of these alone.
+        """
+
     def make(self, param_axes: PyTree) -> optax.GradientTransformation:
         """Returns the transformation for parameters with these logical axes.
 
-        Its updates are added to the parameters (`optax.apply_updates`).
+        Its updates are added to the parameters (`optax.apply_updates`). It may take the keyword
+        `step`, [] int32, the updates that the run has done: schedules follow it, so that a run
+        that takes over the statistics of another begins its own schedule. Without it they follow
+        the updates that the state has seen.
+
+        Args:
+          param_axes: leaves `PartitionSpec` of logical names; of all parameters, or of those that
+            are `trained`.
         """
 
     def state_axes(self, params: PyTree, param_axes: PyTree) -> PyTree:
@@ -44,7 +57,8 @@ def clip_first(
 
     Args:
       transform: what follows.
-      max_grad_norm: largest Euclidean norm of the gradient of all parameters; None for no clip.
+      max_grad_norm: largest Euclidean norm of the gradient of the parameters that are trained;
+        None for no clip.
     """
     clip = optax.identity() if max_grad_norm is None else clip_by_global_norm(max_grad_norm)
     return optax.chain(clip, transform)

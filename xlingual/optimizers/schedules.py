@@ -95,6 +95,34 @@ def linear_warmup_linear(
     return schedule
 
 
+def with_warmup(schedule: Schedule, warmup_steps: int) -> Schedule:
+    """Returns a linear rise from 0 to the first value of `schedule`, then `schedule` itself.
+
+    For continued training: weights that are good already meet a large learning rate slowly.
+
+    Args:
+      schedule: what follows; its step 0 is step `warmup_steps` of the result.
+      warmup_steps: >= 0.
+
+    References:
+      Gupta et al. (2023), "Continual Pre-Training of Large Language Models: How to (re)warm your
+      model?", arXiv:2308.04014.
+
+    Raises:
+      ConfigError: `warmup_steps` is negative.
+    """
+    if warmup_steps < 0:
+        raise ConfigError(f"warmup_steps={warmup_steps}; expected 0 or more")
+
+    def warmed_up(step: Array) -> Array:
+        after = jnp.maximum(jnp.asarray(step) - warmup_steps, 0)
+        now = jnp.asarray(step).astype(jnp.float32)
+        rise = jnp.minimum(now / warmup_steps, 1.0) if warmup_steps else jnp.ones_like(now)
+        return rise * schedule(after)
+
+    return warmed_up
+
+
 def _progress(step: Array, warmup_steps: int, total_steps: int) -> tuple[Array, Array]:
     """Returns how far the rise and the fall have come, both [] float32 in [0, 1]."""
     now = jnp.asarray(step).astype(jnp.float32)

@@ -22,7 +22,8 @@ def print_report(
 
     Args:
       results: as in `results.json`; `directions` (direction -> `chrf`, `bleu`, `copy_chrf`,
-        `trained`) and `heldout_loss` (task -> loss) are shown.
+        `trained`), `heldout_loss` (task -> loss) and `heldout_group` (group of tasks -> mean
+        loss) are shown.
       samples: decoded examples.
       console: where to print; None for standard output.
     """
@@ -30,7 +31,7 @@ def print_report(
     if results.get("directions"):
         console.print(make_direction_table(results["directions"]))
     if results.get("heldout_loss"):
-        console.print(make_loss_table(results["heldout_loss"]))
+        console.print(make_loss_table(results["heldout_loss"], results.get("heldout_group", {})))
     if samples:
         console.print(make_sample_table(samples[:: -(-len(samples) // MAX_SAMPLES)]))
 
@@ -57,17 +58,21 @@ def make_direction_table(directions: Mapping[str, Mapping[str, Any]]) -> rich.ta
     return table
 
 
-def make_loss_table(losses: Mapping[str, Any]) -> rich.table.Table:
-    """Returns one row a task.
+def make_loss_table(losses: Mapping[str, Any], groups: Mapping[str, Any]) -> rich.table.Table:
+    """Returns one row a task, then one a group.
 
     Args:
       losses: task -> held-out loss per target token, in nats.
+      groups: group -> mean over its tasks.
     """
     table = rich.table.Table(title="Held-out loss")
     table.add_column("task")
     table.add_column("loss", justify="right")
     for name, loss in sorted(losses.items()):
         table.add_row(name, _format(loss, digits=4))
+    table.add_section()
+    for name, loss in groups.items():
+        table.add_row(f"mean of {name}", _format(loss, digits=4), style="bold")
     return table
 
 

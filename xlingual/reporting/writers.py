@@ -13,6 +13,9 @@ import rich.console
 import rich.progress
 from tensorboardX import SummaryWriter
 
+HELDOUT_GROUP = "heldout_group/"
+"""Beginning of the names of held-out means that a person is shown while a run goes on."""
+
 
 class Writer(Protocol):
     """Takes numbers of a step."""
@@ -149,6 +152,8 @@ class TerminalWriter:
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Shows the few numbers that tell how a run goes; ignores the rest."""
+        if groups := _groups(numbers):
+            self.say(f"step {step}/{self._last_step} held-out loss {groups}")
         text = _headline(numbers)
         if not text:
             return
@@ -191,6 +196,11 @@ def _headline(numbers: Mapping[str, float]) -> str:
         "mfu": "MFU {:.1%}",
     }
     return " ".join(form.format(numbers[name]) for name, form in forms.items() if name in numbers)
+
+
+def _groups(numbers: Mapping[str, float]) -> str:
+    found = {n.removeprefix(HELDOUT_GROUP): x for n, x in numbers.items() if HELDOUT_GROUP in n}
+    return ", ".join(f"{name} {loss:.4f}" for name, loss in found.items())
 
 
 def format_seconds(seconds: float) -> str:

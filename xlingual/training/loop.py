@@ -32,6 +32,7 @@ from xlingual.training.hooks import Hook, HookContext, is_due
 from xlingual.training.interruption import Interruption
 from xlingual.training.recorder import Recorder
 from xlingual.training.snapshots import Snapshots
+from xlingual.training.starting_point import StartingPoint
 from xlingual.training.state import StateLayout, TrainState, make_state, plan_state
 from xlingual.training.step import TrainStep, make_train_step
 from xlingual.training.throughput import Throughput
@@ -46,6 +47,8 @@ def train(
     optimizer: Optimizer,
     partitioner: Partitioner,
     train_steps: int,
+    initial_weights: str | None = None,
+    reset_optimizer: bool = True,
     curriculum: Curriculum | None = None,
     num_microbatches: int = 1,
     seed: int = 0,
@@ -69,6 +72,9 @@ def train(
       optimizer: the optimizer.
       partitioner: mesh and rules.
       train_steps: updates at the end of the run, those before a restart included.
+      initial_weights: where a fresh run takes its parameters from (`StartingPoint`); None makes
+        random ones.
+      reset_optimizer: False takes the optimizer's statistics from there as well.
       curriculum: how batches are chosen; None for the order of `source`.
       num_microbatches: parts of a batch that are computed one after the other.
       seed: parameters and dropout depend on it.
@@ -93,6 +99,7 @@ def train(
             seed=seed,
         ),
         optimizer=optimizer,
+        start=StartingPoint(weights=initial_weights, reset_optimizer=reset_optimizer),
         hooks=tuple(hooks),
         curriculum=curriculum or SourceOrder(),
         num_microbatches=num_microbatches,
@@ -112,6 +119,7 @@ class _Run:
 
     context: HookContext
     optimizer: Optimizer
+    start: StartingPoint
     hooks: tuple[Hook, ...]
     curriculum: Curriculum
     num_microbatches: int
@@ -138,7 +146,10 @@ class _Run:
             optimizer=self.optimizer,
             seed=context.seed,
         )
+        fingerprint |= self.start.fingerprint()
         check_allow_changes(allow_changes, fingerprint)
+        if self.start.applies_to(context.model_dir):
+            self.start.check(layout)
         for hook in self.hooks:
             hook.prepare(context)
         startup.check_model_dir(context.model_dir)
@@ -155,13 +166,11 @@ class _Run:
         context = self.context
         state = snapshots.restore(layout, allow_changes)
         if state is None:
-            state = make_state(
-                context.model, layout, context.partitioner, context.source.spec, context.seed
-            )
+            state = self.first_state(layout)
         first_step = int(jax.device_get(state.step))
         context.writer.open(context.model_dir, first_step, self.last_step)
         with contextlib.closing(context.writer), Interruption() as interruption:
-            context.writer.say(_describe(context, layout, first_step))
+            context.writer.say(_describe(context, layout, first_step, self.start))
             train_step = self.compile(layout)
             context.writer.configure(snapshots.config_text())
             recorder = Recorder(
@@ -181,6 +190,15 @@ class _Run:
                 raise ConfigError(f"{error}; {snapshots.describe_latest()}") from error
             self.finish(snapshots, interruption)
         return state
+
+    def first_state(self, layout: StateLayout) -> TrainState:
+        """Returns the state of a run that has no checkpoint."""
+        context = self.context
+        if self.start.weights is not None:
+            return self.start.load(layout, context.partitioner)
+        return make_state(
+            context.model, layout, context.partitioner, context.source.spec, context.seed
+        )
 
     def compile(self, layout: StateLayout) -> TrainStep:
         """Returns the compiled step, which donates the state."""
@@ -285,13 +303,21 @@ def _next_batch(feed: Feed, step: int) -> dict[str, jax.Array]:
         ) from None
 
 
-def _describe(context: HookContext, layout: StateLayout, first_step: int) -> str:
+def _describe(
+    context: HookContext, layout: StateLayout, first_step: int, start: StartingPoint
+) -> str:
     """Returns one line about the run for people."""
     size = sum(leaf.size for leaf in jax.tree.leaves(layout.shapes.params))
+    trained = sum(
+        leaf.size for leaf in jax.tree.leaves(layout.select_trained(layout.shapes.params))
+    )
+    frozen = f" ({trained:,} of them trained)" if trained < size else ""
     mesh = context.partitioner.mesh
     axes = ", ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
     begin = f"going on after step {first_step}" if first_step else "starting"
+    if not first_step and start.weights is not None:
+        begin = f"starting from the weights in {start.weights}"
     return (
-        f"{context.model.family}, {size:,} parameters, {mesh.size} x "
+        f"{context.model.family}, {size:,} parameters{frozen}, {mesh.size} x "
         f"{mesh.devices.flat[0].device_kind} ({axes}), {context.model_dir}: {begin}"
     )

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 from xlingual.models.base import Model
 from xlingual.optimizers.factory import Optimizer
+from xlingual.optimizers.subsets import select
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.specs import split_boxes
 from xlingual.training import rng
@@ -45,12 +46,19 @@ class StateLayout:
     Attributes:
       shapes: a `TrainState` of `jax.ShapeDtypeStruct` that carry their shardings.
       shardings: a `TrainState` of `jax.sharding.NamedSharding`.
-      transformation: the optimizer's update rule.
+      transformation: the optimizer's update rule, for the parameters that are trained.
+      trained: the tree of the parameters, leaves bool: which of them the optimizer ever changes;
+        the others have no state and get no gradient.
     """
 
     shapes: TrainState
     shardings: TrainState
-    transformation: optax.GradientTransformation
+    transformation: optax.GradientTransformationExtraArgs
+    trained: PyTree
+
+    def select_trained(self, tree: PyTree) -> PyTree:
+        """Returns the part of a tree like the parameters that is trained."""
+        return select(tree, self.trained)
 
 
 def plan_state(
@@ -65,20 +73,23 @@ def plan_state(
       spec: name -> shape and dtype of a batch feature.
 
     Raises:
-      ConfigError: a dimension of a large array does not divide over the mesh.
+      ConfigError: a dimension of a large array does not divide over the mesh; no parameter would
+        be trained.
     """
     boxed = jax.eval_shape(lambda: model.init(rng.key(0, "parameters"), spec))
     params, param_axes = split_boxes(boxed)
-    transformation = optimizer.make(param_axes)
+    trained = optimizer.trained(param_axes)
+    chosen, chosen_axes = select(params, trained), select(param_axes, trained)
+    transformation = optax.with_extra_args_support(optimizer.make(chosen_axes))
     shapes = TrainState(
         step=jax.ShapeDtypeStruct((), jnp.int32),  # type: ignore[arg-type]
         params=params,
-        opt_state=jax.eval_shape(transformation.init, params),
+        opt_state=jax.eval_shape(transformation.init, chosen),
     )
     axes = TrainState(
         step=PartitionSpec(),  # type: ignore[arg-type]
         params=param_axes,
-        opt_state=optimizer.state_axes(params, param_axes),
+        opt_state=optimizer.state_axes(chosen, chosen_axes),
     )
     shardings = partitioner.shardings(axes, shapes)
     shapes = jax.tree.map(
@@ -86,7 +97,9 @@ def plan_state(
         shapes,
         shardings,
     )
-    return StateLayout(shapes=shapes, shardings=shardings, transformation=transformation)
+    return StateLayout(
+        shapes=shapes, shardings=shardings, transformation=transformation, trained=trained
+    )
 
 
 def make_state(
@@ -106,10 +119,40 @@ def make_state(
 
     def initialise() -> TrainState:
         params, _ = split_boxes(model.init(rng.key(seed, "parameters"), spec))
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            opt_state=layout.transformation.init(params),
-        )
+        return _first_state(layout, params)
 
     return partitioner.jit(initialise, out_shardings=layout.shardings)()
+
+
+def make_state_from(
+    layout: StateLayout, partitioner: Partitioner, params: PyTree, opt_state: PyTree = None
+) -> TrainState:
+    """Returns the train state at step 0 of a run that starts from given parameters.
+
+    Args:
+      layout: from `plan_state`.
+      partitioner: mesh and rules.
+      params: parameters, cut as `layout` says; donated.
+      opt_state: of the optimizer, cut as `layout` says; None makes a fresh one.
+    """
+
+    def initialise(params: PyTree) -> TrainState:
+        return _first_state(layout, params)
+
+    if opt_state is not None:
+        step = partitioner.jit(
+            lambda: jnp.zeros((), jnp.int32), out_shardings=layout.shardings.step
+        )()
+        return TrainState(step=step, params=params, opt_state=opt_state)
+    in_shardings = (layout.shardings.params,)
+    return partitioner.jit(
+        initialise,
+        in_shardings=in_shardings,
+        out_shardings=layout.shardings,
+        donate_argnums=0,
+    )(params)
+
+
+def _first_state(layout: StateLayout, params: PyTree) -> TrainState:
+    opt_state = layout.transformation.init(layout.select_trained(params))
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state)

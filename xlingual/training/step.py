@@ -16,6 +16,7 @@ import optax
 from xlingual.losses.base import Loss, compute_normalizers, total_loss
 from xlingual.models.base import Model
 from xlingual.optimizers.norms import global_norm
+from xlingual.optimizers.subsets import merge
 from xlingual.outputs import LossTerm, Metric
 from xlingual.reporting.metrics import StepMetrics, Sums
 from xlingual.training import rng
@@ -49,7 +50,8 @@ def make_train_step(
     """Returns the function of one update, to be jitted with the state donated.
 
     The loss is `sum over i of weight_i(step) * total_i / normalizer_i`, where normalizers are
-    those of the whole batch whatever `num_microbatches` is.
+    those of the whole batch whatever `num_microbatches` is. Gradients are computed of the
+    parameters that are trained, and `grad_norm` is theirs.
 
     Args:
       model: the model.
@@ -60,29 +62,32 @@ def make_train_step(
       num_microbatches: parts of a batch that are computed one after the other.
       seed: seed of the run; dropout depends on it, on the step and on the microbatch.
     """
+    shardings = layout.select_trained(layout.shardings.params)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         normalizers = compute_normalizers(losses, batch)
         dropout_key = rng.key(seed, "dropout", state.step)
 
-        def compute_loss(params: PyTree, part: Batch, key: PRNGKey) -> tuple[Array, Sums]:
+        def compute_loss(trained: PyTree, part: Batch, key: PRNGKey) -> tuple[Array, Sums]:
+            params = merge(trained, state.params)
             outputs = model.apply(params, part, dropout_key=key)
             loss, terms = total_loss(losses, outputs, part, normalizers, state.step)
             return loss, compute_sums(terms, part, num_tasks)
 
-        def compute_gradients(params: PyTree, part: Batch, index: Array) -> tuple[PyTree, Any]:
+        def compute_gradients(trained: PyTree, part: Batch, index: Array) -> tuple[PyTree, Any]:
             key = jax.random.fold_in(dropout_key, index)
             (loss, sums), gradients = jax.value_and_grad(compute_loss, has_aux=True)(
-                params, part, key
+                trained, part, key
             )
-            gradients = jax.lax.with_sharding_constraint(gradients, layout.shardings.params)
+            gradients = jax.lax.with_sharding_constraint(gradients, shardings)
             return gradients, (loss, sums)
 
-        gradients, (loss, sums) = accumulate(
-            compute_gradients, state.params, batch, num_microbatches
+        trained = layout.select_trained(state.params)
+        gradients, (loss, sums) = accumulate(compute_gradients, trained, batch, num_microbatches)
+        updates, opt_state = layout.transformation.update(
+            gradients, state.opt_state, trained, step=state.step
         )
-        updates, opt_state = layout.transformation.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = merge(optax.apply_updates(trained, updates), state.params)
         scalars = {
             "loss": loss,
             "grad_norm": global_norm(gradients),
