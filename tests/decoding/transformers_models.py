@@ -6,15 +6,21 @@ import jax
 import numpy as np
 import pytest
 
-from tests.models.test_transformers_oracle import LAYERS, from_torch
+from xlingual.checkpointing.huggingface_names import IGNORED, RULES
+from xlingual.checkpointing.layout import param_shapes
+from xlingual.checkpointing.mapping import read_params
 from xlingual.models.config import TransformerConfig
 from xlingual.models.encoder_decoder import EncoderDecoder
 
 torch = pytest.importorskip("torch", reason="the oracle runs in PyTorch, which is not installed")
 transformers = pytest.importorskip("transformers", reason="the oracle is transformers' generate")
 
+from tests.checkpointing import oracle as their_models  # noqa: E402
+from tests.checkpointing import small_models  # noqa: E402
+
 torch.set_num_threads(1)  # the models are too small to share
 
+LAYERS = 2
 SIZES = {"vocab_size": 40, "d_model": 16, "d_ff": 24, "d_kv": 8, "num_heads": 2}
 MODEL = EncoderDecoder(
     TransformerConfig(
@@ -48,7 +54,10 @@ def oracle(seed, eos_boost=0.0):
         model.shared.weight.add_(shift)
         head[1] += eos_boost * shift / shift.norm()
         model.lm_head.weight = torch.nn.Parameter(head)
-    return model.eval(), from_torch(model.state_dict())
+    source = their_models.StateDict(dict(model.state_dict()))
+    shapes = param_shapes(MODEL, small_models.partitioner())
+    params = read_params(shapes, RULES["mt5"], source, IGNORED["mt5"])
+    return model.eval(), jax.tree.map(np.asarray, params)
 
 
 @functools.cache

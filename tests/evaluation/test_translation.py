@@ -33,6 +33,9 @@ class Copier:
         tape = Tape(tokens=batch["encoder_input_tokens"], position=jnp.int32(0))
         return self.decode_step(params, tape, tape.tokens[:, 0])
 
+    def step_params(self, params):
+        return params
+
     def decode_step(self, params, cache, tokens):
         del tokens
         index = jnp.minimum(cache.position, cache.tokens.shape[1] - 1)

@@ -117,6 +117,7 @@ def beam_search(
         raise ValueError(
             f"num_beams={num_beams}; expected at most half of the {logits.shape[-1]} tokens"
         )
+    params = model.step_params(params)
     start = _first_step(model, rules, logits, cache, constraint, num_beams)
 
     def body(search: _Search) -> _Search:

@@ -74,6 +74,7 @@ def write_tokens(
         if value < 1:
             raise ValueError(f"{name}={value}; expected at least 1")
     logits, cache = model.start_decoding(params, batch, max_length=max_length)
+    params = model.step_params(params)
     allowed = start_state(constraint)
     if copies > 1:
         logits = jnp.repeat(logits, copies, axis=0)

@@ -75,11 +75,20 @@ class Model(Protocol):
           logits [batch, vocab] float32, and a cache: an opaque tree of arrays.
         """
 
+    def step_params(self, params: PyTree) -> PyTree:
+        """Returns the parameters in the form that `decode_step` reads without copying any.
+
+        Call it once, outside of the loop over steps; `decode_step` takes the others too.
+
+        Args:
+          params: unboxed parameters.
+        """
+
     def decode_step(self, params: PyTree, cache: Any, tokens: Array) -> tuple[Array, Any]:
         """Appends one token a row and returns scores of the next.
 
         Args:
-          params: unboxed parameters.
+          params: unboxed parameters, best from `step_params`.
           cache: from `start_decoding`, `repeat_rows`, `gather_rows` or the last step.
           tokens: [batch] int32.
 

@@ -114,6 +114,14 @@ class DecoderOnly:
             max_length,
         )
 
+    def step_params(self, params: PyTree) -> PyTree:
+        """Returns the parameters with the decoder's layers one by one, as `decode_step` runs them.
+
+        A slice of a scanned stack is a copy: inside a loop it would be made at every step.
+        """
+        decoder = unstack_layers(params["decoder"], self.config.num_decoder_layers)
+        return {**params, "decoder": decoder}
+
     def decode_step(
         self, params: PyTree, cache: DecodingCache, tokens: Array
     ) -> tuple[Array, DecodingCache]:
@@ -123,10 +131,9 @@ class DecoderOnly:
         parameters and cache where they lie, and writes one slot of the cache in place.
         """
         config = dataclasses.replace(self.config, scan_layers=False)
-        decoder = unstack_layers(params["decoder"], config.num_decoder_layers)
-        params = {**params, "decoder": decoder}
+        network = DecoderOnlyNetwork(config)
         return run_network(
-            DecoderOnlyNetwork.step, DecoderOnlyNetwork(config), params, cache, tokens
+            DecoderOnlyNetwork.step, network, self.step_params(params), cache, tokens
         )
 
     def repeat_rows(self, cache: DecodingCache, times: int) -> DecodingCache:
