@@ -8,12 +8,16 @@ GIN_FILE ?= gin/experiments/toy.gin
 TEST_WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
-.PHONY: train test lint format types smoke oracle beam clean
+.PHONY: train test test-all lint format types smoke oracle beam clean
 
 train: $(STAMP)
 	$(BIN)/xlingual train --gin_file=$(GIN_FILE) --gin.MODEL_DIR=$(MODEL_DIR)
 
 test: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m "not slow" --durations=40
+
+# The slow tests too.
+test-all: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(STAMP)

@@ -7,6 +7,7 @@ import seqio
 from rich.console import Console
 
 from tasks import toy_recipes
+from tests.objectives import cases
 from xlingual.cli import inspect
 from xlingual.data import task_registry
 from xlingual.data.datasets import SeqioSource
@@ -39,7 +40,7 @@ def test_every_objective_is_shown():
     assert shown == set(registry.objectives())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", cases.some_slow(CASES))
 def test_the_report_of(case, monkeypatch):
     name, family = CASES[case]
     if case.partition("-")[0] not in MEASURED:

@@ -6,6 +6,7 @@ import gin
 import jax
 import pytest
 
+from tests.integration.test_recipes import RECIPES
 from xlingual import config
 from xlingual.training import loop, startup, state
 
@@ -51,7 +52,14 @@ def test_there_are_six_sizes_of_both_families():
         assert found == (sizes | modern if family == "decoder_only" else sizes)
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # Ordinary runs of the tests train the recipes at a small size.
+        pytest.param(p, id=_name(p), marks=[pytest.mark.slow] if p.stem in RECIPES else [])
+        for p in EXPERIMENTS
+    ],
+)
 def test_experiments_build_and_trace(path, tmp_path, request):
     overrides = [("MODEL_DIR", str(tmp_path / "model"))]
     if NEEDS_DATA in path.read_text(encoding="utf-8"):

@@ -96,8 +96,8 @@ def train(tmp_path, clean_gin):
     [
         ("toy", ()),
         ("toy_decoder", ()),
-        ("toy", _STAGES),  # stopped inside the second of three stages
-        ("toy", _ARMS),  # stopped after five rewards
+        pytest.param("toy", _STAGES, marks=pytest.mark.slow),  # inside the second of three stages
+        pytest.param("toy", _ARMS, marks=pytest.mark.slow),  # after five rewards
     ],
     ids=["encoder_decoder", "decoder_only", "staged", "learned_ratio"],
 )

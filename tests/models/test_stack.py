@@ -66,6 +66,7 @@ def test_layers_with_their_own_positions_equal_unrolled_ones(make_model, random_
     assert_close(other_grads, unrolled(grads, 2), 1e-5)
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_number(make_model, random_params, make_batch):
     """With dropout, so that a mask drawn anew in the backward pass would show."""
     batch = make_batch("encoder_decoder", ROWS, LENGTHS)

@@ -2,7 +2,10 @@
 
 import functools
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
+import pytest
 import tensorflow as tf
 
 from xlingual.objectives import registry
@@ -27,6 +30,15 @@ VARIANTS = {
 CASES = (*registry.objectives(), *VARIANTS)
 LONG = ("causal_lm", "interleaved_docs", "cs_input_only")
 """Objectives that predict the first token of a text from nothing: their texts are longer."""
+
+
+def some_slow(values: Iterable[Any]) -> list[Any]:
+    """Returns parameters of a costly test: one in four runs always, the others are `slow`."""
+    marks = ([], *([pytest.mark.slow] for _ in range(3)))
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks[i % 4])
+        for i, value in enumerate(values)
+    ]
 
 
 def objective_of(case: str) -> registry.Objective:

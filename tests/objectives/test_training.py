@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.objectives import cases
 from tests.objectives.small_models import FIRST_PAIRS, PAIRS, batch_of, functions, model_of
 from xlingual.objectives import registry
 from xlingual.partitioning import rules
@@ -62,7 +63,7 @@ def _row_with_two_examples(batch):
     raise AssertionError("no row has a second example with tokens of its own")
 
 
-@pytest.mark.parametrize(("case", "family"), FIRST_PAIRS)
+@pytest.mark.parametrize(("case", "family"), cases.some_slow(FIRST_PAIRS))
 def test_eight_devices_compute_what_one_does(case, family, examples_of):
     model, params = model_of(family)
     total, gradient, *_ = functions(family, model)

@@ -146,6 +146,7 @@ def _exact_match(model, params, examples):
     return (written == batch["decoder_target_tokens"]).all(axis=1).mean()
 
 
+@pytest.mark.slow
 def test_cipher_to_program_is_learned_through_english_alone(make, make_denoising):
     training = make(_sentences(2000, 1), ("en", _CIPHER))
     training += make(_sentences(2000, 2), ("en", _PROGRAM))

@@ -38,7 +38,6 @@ print("RESULT", rows.start, rows.stop, batch["tokens"].shape[0], total, refused)
 """
 
 
-@pytest.mark.slow
 def test_hosts_supply_their_own_rows():
     with socket.socket() as free:
         free.bind(("localhost", 0))
