@@ -6,8 +6,6 @@ import socket
 import subprocess
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOST = """
 import sys
