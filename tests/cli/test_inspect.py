@@ -260,6 +260,7 @@ def test_the_family_follows_the_objective(report):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_an_experiment_is_shown(report):
     printed = report(
         "--gin_file=gin/experiments/toy.gin", "--gin.MODEL_DIR=unused", "--num_examples=1"

@@ -187,7 +187,7 @@ SPANS = (
 """Cases with a mean span length: 20 bytes, as ByT5 has it."""
 
 
-@pytest.mark.parametrize("case", cases.CASES)
+@pytest.mark.parametrize("case", cases.some_slow(cases.CASES))
 def test_every_objective_runs_on_bytes(vocabulary, case, tmp_path):
     feature = seqio.Feature(vocabulary, add_eos=False)
     lengths = {"inputs": 512, "targets": 512}

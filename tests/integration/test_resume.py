@@ -95,7 +95,7 @@ def train(tmp_path, clean_gin):
     ("experiment", "extra"),
     [
         ("toy", ()),
-        ("toy_decoder", ()),
+        pytest.param("toy_decoder", (), marks=pytest.mark.slow),
         pytest.param("toy", _STAGES, marks=pytest.mark.slow),  # inside the second of three stages
         pytest.param("toy", _ARMS, marks=pytest.mark.slow),  # after five rewards
     ],

@@ -99,7 +99,10 @@ def test_decoding_with_a_cache_gives_the_logits_of_one_pass(setting, make_model,
         found, cache = step(params, cache, jnp.asarray(inputs[[0, 1], here]))
 
 
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize(
+    "kv_heads",
+    [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)],
+)
 def test_eight_devices_compute_what_one_does(make_model, random_params, make_batch, kv_heads):
     model = make_model("decoder_only", **{**MODERN, "num_kv_heads": kv_heads})
     params = random_params(model)

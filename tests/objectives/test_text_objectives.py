@@ -5,6 +5,7 @@ import functools
 import pytest
 import tensorflow as tf
 
+from tests.objectives import cases
 from xlingual.objectives import registry
 
 LENGTHS = {"inputs": 128, "targets": 128}
@@ -74,7 +75,7 @@ def lexicons(tmp_path):
     return paths
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", cases.some_slow(CASES))
 def test_examples_are_valid_and_follow_the_seed_alone(
     run, output_features, special, vocabulary, lexicons, tmp_path, name
 ):

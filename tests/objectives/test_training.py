@@ -12,7 +12,7 @@ from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
 
 
-@pytest.mark.parametrize(("case", "family"), PAIRS)
+@pytest.mark.parametrize(("case", "family"), cases.some_slow(PAIRS))
 def test_packing_changes_neither_weights_nor_loss(case, family, examples_of):
     model, params = model_of(family)
     total, *_ = functions(family, model)
@@ -25,7 +25,7 @@ def test_packing_changes_neither_weights_nor_loss(case, family, examples_of):
     np.testing.assert_allclose(total(params, packed), total(params, single), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("case", "family"), FIRST_PAIRS)
+@pytest.mark.parametrize(("case", "family"), cases.some_slow(FIRST_PAIRS))
 def test_no_gradient_crosses_from_one_example_to_another(case, family, examples_of):
     model, params = model_of(family)
     gradient = functions(family, model)[1]
