@@ -28,8 +28,8 @@ class Arm(FakeSource):
     part: int = 0
     family: str = "fake"
 
-    def iterator(self):
-        inner = super().iterator()
+    def iterator(self, rows=None):
+        inner = super().iterator(rows)
         if self.mixture_or_task_name == "same":
             repeated = make_batch(self, 0)
 
@@ -105,8 +105,8 @@ def test_the_reward_is_the_fall_of_the_loss_on_a_batch_of_its_own(tmp_path, monk
     class Watched(Arm):
         mixture_or_task_name: str = "noise"
 
-        def iterator(self):
-            inner = super().iterator()
+        def iterator(self, rows=None):
+            inner = super().iterator(rows)
 
             class Iterator:
                 state, restore = inner.state, inner.restore
@@ -165,8 +165,8 @@ partitioner = Partitioner(rules=rules.data_parallel(), data=2)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rows(t.Arm):
-    def iterator(self):
-        inner = super().iterator()
+    def iterator(self, rows=None):
+        inner = super().iterator(rows)
         rows = partitioner.host_rows(self.batch_size)
 
         class Iterator:
