@@ -86,6 +86,7 @@ class HeldoutLoss:
             task_feature_lengths=self.task_feature_lengths,
             feature_converter=self.feature_converter,
             seed=self.seed,
+            rows=partitioner.host_rows(self.batch_size),
         )
         self._partitioner = partitioner
         self._step = partitioner.jit(
