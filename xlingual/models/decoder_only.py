@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from xlingual.layers.functional import causal_mask, group_mask, prefix_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockContext, make_embedder
+from xlingual.models.blocks import BlockContext, make_embedder, with_start
 from xlingual.models.cache import (
     DecodingCache,
     append,
@@ -167,7 +167,8 @@ class DecoderOnlyNetwork(nn.Module):
         context = self._context(
             segment_ids, batch.get("decoder_causal_attention"), batch.get("decoder_group_ids")
         )
-        hidden = self.decoder(self.token_embedder(batch["decoder_input_tokens"]), context)
+        tokens = with_start(self.config, batch["decoder_input_tokens"])
+        hidden = self.decoder(self.token_embedder(tokens), context)
         return ModelOutputs(logits=self._logits(hidden), hidden={"decoder": hidden})
 
     def start(self, tokens: Array, lengths: Array, max_length: int) -> tuple[Array, DecodingCache]:
@@ -176,7 +177,7 @@ class DecoderOnlyNetwork(nn.Module):
         inside = jnp.arange(width, dtype=jnp.int32)[None, :] < lengths[:, None]
         in_prompt = inside.astype(jnp.int32)
         hidden, entries = self.decoder.decode(
-            self.token_embedder(tokens),
+            self.token_embedder(with_start(self.config, tokens)),
             self._context(in_prompt, in_prompt),
             empty_layers(self.config, batch_size),
         )
