@@ -17,8 +17,10 @@ from xlingual.models.blocks import BlockContext, make_embedder, with_start
 from xlingual.models.cache import (
     DecodingCache,
     append,
+    cut_prompt,
     empty_layers,
     gather_rows,
+    insert_rows,
     repeat_rows,
     start_cache,
     step_context,
@@ -143,6 +145,14 @@ class DecoderOnly:
     def gather_rows(self, cache: DecodingCache, parents: Array) -> DecodingCache:
         """Returns the cache with copies in the places of others (see `models.cache`)."""
         return gather_rows(cache, parents)
+
+    def insert_rows(self, cache: DecodingCache, new: DecodingCache, rows: Array) -> DecodingCache:
+        """Returns the cache with other rows in the places of some (see `models.cache`)."""
+        return insert_rows(cache, new, rows)
+
+    def cut_source(self, cache: DecodingCache, length: int) -> DecodingCache:
+        """Returns the cache for sources of at most `length` tokens (see `models.cache`)."""
+        return cut_prompt(cache, length + 1)
 
     @property
     def _network(self) -> "DecoderOnlyNetwork":

@@ -18,8 +18,10 @@ from xlingual.models.blocks import BlockContext, LayerCaches, make_embedder, wit
 from xlingual.models.cache import (
     DecodingCache,
     append,
+    cut_encoded,
     empty_layers,
     gather_rows,
+    insert_rows,
     repeat_rows,
     start_cache,
     step_context,
@@ -151,6 +153,14 @@ class EncoderDecoder:
     def gather_rows(self, cache: DecodingCache, parents: Array) -> DecodingCache:
         """Returns the cache with copies in the places of others (see `models.cache`)."""
         return gather_rows(cache, parents)
+
+    def insert_rows(self, cache: DecodingCache, new: DecodingCache, rows: Array) -> DecodingCache:
+        """Returns the cache with other rows in the places of some (see `models.cache`)."""
+        return insert_rows(cache, new, rows)
+
+    def cut_source(self, cache: DecodingCache, length: int) -> DecodingCache:
+        """Returns the cache for sources of at most `length` tokens (see `models.cache`)."""
+        return cut_encoded(cache, length)
 
     @property
     def _network(self) -> "EncoderDecoderNetwork":
