@@ -32,6 +32,7 @@ SIZES = {
         ({"dtype": "float16"}, "dtype='float16'; expected one of bfloat16, float32"),
         ({"remat": True}, "remat=True; expected one of none, minimal, full"),
         ({"num_relpos_buckets": 30}, "num_relpos_buckets=30; expected a multiple of 4"),
+        ({"start_token_id": 64}, "start_token_id=64; expected less than vocab_size=64"),
         ({"max_relpos_distance": 16}, "max_relpos_distance=16; expected an integer of at least 17"),
     ],
 )
