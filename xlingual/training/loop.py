@@ -30,11 +30,12 @@ from xlingual.training.curriculum import Curriculum, Feed, SourceOrder
 from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
 from xlingual.training.hooks import Hook, HookContext, is_due
 from xlingual.training.interruption import Interruption
+from xlingual.training.programs import compiler_options, lower_train_step
 from xlingual.training.recorder import Recorder
 from xlingual.training.snapshots import Snapshots
 from xlingual.training.starting_point import StartingPoint
 from xlingual.training.state import StateLayout, TrainState, make_state, plan_state
-from xlingual.training.step import TrainStep, make_train_step
+from xlingual.training.step import TrainStep
 from xlingual.training.throughput import Throughput
 
 
@@ -203,22 +204,18 @@ class _Run:
     def compile(self, layout: StateLayout) -> TrainStep:
         """Returns the compiled step, which donates the state."""
         context, begun = self.context, time.monotonic()
-        train_step = make_train_step(
+        lowered = lower_train_step(
             model=context.model,
             losses=context.losses,
+            optimizer=self.optimizer,
+            partitioner=context.partitioner,
             layout=layout,
-            learning_rate=self.optimizer.learning_rate,
+            spec=context.source.spec,
             num_tasks=len(context.source.tasks),
             num_microbatches=self.num_microbatches,
             seed=context.seed,
         )
-        jitted = context.partitioner.jit(
-            train_step,
-            in_shardings=(layout.shardings, context.partitioner.batch_sharding),
-            out_shardings=(layout.shardings, context.partitioner.replicated),
-            donate_argnums=0,
-        )
-        compiled = jitted.lower(layout.shapes, dict(context.source.spec)).compile()
+        compiled = lowered.compile(compiler_options=compiler_options(context.partitioner))
         context.writer.say(f"compiled in {time.monotonic() - begun:.1f} s")
         return compiled
 
