@@ -2,16 +2,19 @@
 
 import argparse
 import json
+import pathlib
 
 import rich.console
 
 from xlingual.cli import gin_flags
 from xlingual.cli.gin_job import make_job
 from xlingual.compilation import job as jobs
+from xlingual.compilation.autotune import autotune, plan_gin
 from xlingual.compilation.report import Report, as_json, compile_step
 from xlingual.compilation.table import make_report_table
-from xlingual.compilation.topologies import describe_slice
+from xlingual.compilation.topologies import Slice, describe_slice
 from xlingual.errors import ConfigError
+from xlingual.training.executables import save_executable
 
 HELP = "compile a run's programs for a TPU slice without one: memory, FLOPs, traffic, time"
 EXAMPLE = (
@@ -34,6 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which programs, by comma (default: all of %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument(
+        "--autotune",
+        metavar="FILE",
+        help="search mesh, microbatches and remat; write the fastest plan that fits as a gin file",
+    )
+    parser.add_argument(
+        "--max_compiles", type=int, default=4, help="plans that --autotune compiles at most"
+    )
+    parser.add_argument(
+        "--save", metavar="FOLDER", help="keep the compiled train step for --gin.EXECUTABLE=FOLDER"
+    )
+    parser.add_argument(
+        "--data",
+        action="store_true",
+        help="read the run's data for batch shapes and number of tasks, as --save needs them",
+    )
     parser.add_argument("--batch_size", type=int, help="rows of a batch (default: BATCH_SIZE)")
     parser.add_argument(
         "--inputs_length", type=int, help="tokens (default: of TASK_FEATURE_LENGTHS)"
@@ -61,16 +80,39 @@ def main(args: argparse.Namespace) -> int:
     unknown = [step for step in steps if step not in jobs.STEPS]
     if unknown or not steps:
         raise ConfigError(f"--steps={args.steps}; expected some of {', '.join(jobs.STEPS)}")
+    if args.save and "train" not in steps:
+        raise ConfigError(f"--save={args.save} keeps the train step; --steps={args.steps} lacks it")
     where = describe_slice(args.topology, args.num_slices)
     gin_flags.parse_gin(args, complete=False)
     job = read_job(args).on(where)
+    if args.autotune:
+        job = _tune(args, job, where)
     job.check()
-    reports = [compile_step(job, where, step)[0] for step in steps]
+    reports = []
+    for step in steps:
+        found, compiled = compile_step(job, where, step)
+        reports.append(found)
+        if args.save and step == "train" and found.fits:
+            save_executable(args.save, compiled, job.train_program.identity)
     report = Report(job=job, where=where, steps=reports)
     rich.console.Console().print(make_report_table(report))
     if args.json:
         print(json.dumps(as_json(report)))
     return 0 if report.fits else 1
+
+
+def _tune(args: argparse.Namespace, job: jobs.Job, where: Slice) -> jobs.Job:
+    """Returns the job spread by the fastest plan that fits, which is written to a gin file."""
+    trials = autotune(job, where, max_compiles=args.max_compiles, say=print)
+    best = trials[0]
+    if not best.report.fits:
+        raise ConfigError(
+            f"none of the {len(trials)} plans that were compiled fits {where.name}; expected a "
+            "larger slice, a smaller batch, or more --max_compiles"
+        )
+    pathlib.Path(args.autotune).write_text(plan_gin(best.plan, where), encoding="utf-8")
+    print(f"the fastest plan that fits is in {args.autotune}")
+    return best.plan.apply(job)
 
 
 def read_job(args: argparse.Namespace) -> jobs.Job:
@@ -88,4 +130,5 @@ def read_job(args: argparse.Namespace) -> jobs.Job:
         batch_size=args.batch_size,
         num_tasks=args.num_tasks,
         optional_features=[name for name in args.optional_features.split(",") if name],
+        read_data=args.data,
     )

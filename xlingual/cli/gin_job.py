@@ -19,14 +19,19 @@ def make_job(
     batch_size: int | None = None,
     num_tasks: int = 1,
     optional_features: Sequence[str] = (),
+    read_data: bool = False,
 ) -> Job:
-    """Returns the job of the gin files that were parsed; no record and no vocabulary is read.
+    """Returns the job of the gin files that were parsed.
+
+    No record and no vocabulary is read unless `read_data` asks for it.
 
     Args:
       lengths: of `inputs` and `targets` in tokens; None for the macro `TASK_FEATURE_LENGTHS`.
       batch_size: rows of a global batch; None for the macro `BATCH_SIZE`.
       num_tasks: tasks of the data; metrics have an entry each.
       optional_features: optional task features that the data have, e.g. `targets_groups`.
+      read_data: takes shapes and number of tasks from the run's source, as training does; the
+        arguments above do not count then.
 
     Raises:
       ConfigError: a binding is missing or wrong; it is named.
@@ -40,19 +45,22 @@ def make_job(
     missing = [n for n in ("model", "losses", "optimizer", "partitioner") if n not in bindings]
     if missing:
         raise ConfigError(f"the gin files do not bind {missing} of xlingual.training.loop.train")
-    rows = _macro("BATCH_SIZE", "--batch_size") if batch_size is None else batch_size
-    feature_lengths = (
-        _macro("TASK_FEATURE_LENGTHS", "--inputs_length and --targets_length")
-        if lengths is None
-        else lengths
+    feature_lengths = lengths or _macro(
+        "TASK_FEATURE_LENGTHS", "--inputs_length and --targets_length"
     )
-    converter = _macro("FEATURE_CONVERTER", "a file of gin/models")
+    if read_data:
+        source = _resolve("source", bindings["source"])
+        spec, num_tasks = dict(source.spec), len(source.tasks)
+    else:
+        rows = _macro("BATCH_SIZE", "--batch_size") if batch_size is None else batch_size
+        converter = _macro("FEATURE_CONVERTER", "a file of gin/models")
+        spec = _spec(converter.for_features(optional_features), feature_lengths, rows)
     return Job(
         model=_resolve("MODEL", bindings["model"]),
         losses=_resolve("LOSSES", bindings["losses"]),
         optimizer=_resolve("OPTIMIZER", bindings["optimizer"]),
         partitioner=_resolve("PARTITIONER", bindings["partitioner"]),
-        spec=_spec(converter.for_features(optional_features), feature_lengths, rows),
+        spec=spec,
         num_tasks=num_tasks,
         num_microbatches=_resolve("NUM_MICROBATCHES", bindings.get("num_microbatches", 1)),
         seed=_resolve("SEED", bindings.get("seed", 0)),

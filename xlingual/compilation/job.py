@@ -15,7 +15,7 @@ from xlingual.models.base import Model
 from xlingual.models.flops import nominal_tokens
 from xlingual.optimizers.factory import Optimizer
 from xlingual.partitioning.partitioner import Partitioner
-from xlingual.training.programs import lower_train_step
+from xlingual.training.programs import TrainProgram
 from xlingual.training.state import BatchSpec, StateLayout, plan_state
 from xlingual.training.step import REQUIRED_FEATURES, make_eval_step
 from xlingual.types import Array, Batch, PyTree
@@ -99,12 +99,14 @@ class Job:
         Args:
           step: of `STEPS`.
         """
-        return {"train": self._lower_train, "eval": self._lower_eval, "decode": self._lower_decode}[
-            step
-        ]()
+        if step == "train":
+            return self.train_program.lowered
+        return {"eval": self._lower_eval, "decode": self._lower_decode}[step]()
 
-    def _lower_train(self) -> jax.stages.Lowered:
-        return lower_train_step(
+    @functools.cached_property
+    def train_program(self) -> TrainProgram:
+        """One update, exactly as the train loop makes it."""
+        return TrainProgram(
             model=self.model,
             losses=self.losses,
             optimizer=self.optimizer,

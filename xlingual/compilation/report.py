@@ -116,28 +116,30 @@ def compile_step(job: Job, where: Slice, step: str) -> tuple[StepReport, Any]:
         if _EXHAUSTED not in str(error):
             raise
         compiled, message = None, str(error)
-    times = {
-        "lower_seconds": lowered_at - begun,
-        "compile_seconds": time.monotonic() - lowered_at,
-        "compile_cpu_seconds": _cpu_seconds() - cpu,
-    }
+    report = StepReport(
+        step=step,
+        fits=False,
+        memory=Memory(),
+        lower_seconds=lowered_at - begun,
+        compile_seconds=time.monotonic() - lowered_at,
+        compile_cpu_seconds=_cpu_seconds() - cpu,
+    )
     if compiled is None:
         asked = Memory(temporaries=_asked_bytes(message))
-        return StepReport(step=step, fits=False, memory=asked, error=message, **times), None
+        return dataclasses.replace(report, memory=asked, error=message), None
     memory = _memory(compiled)
     costs = compute_costs(
-        parse_program(compiled.as_text()),
+        parse_program(compiled.as_text() or ""),
         num_devices=len(where.devices),
         num_slices=where.num_slices,
     )
-    report = StepReport(
-        step=step,
+    report = dataclasses.replace(
+        report,
         fits=memory.peak <= where.chip.hbm_bytes,
         memory=memory,
         costs=costs,
         xla_flops=_xla_flops(compiled),
         roofline=estimate(costs, where, job.formula_flops if step == "train" else 0.0),
-        **times,
     )
     return report, compiled
 

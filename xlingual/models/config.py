@@ -16,7 +16,7 @@ from xlingual.layers.functional import GATES
 from xlingual.layers.rotary import RopeScaling
 
 DTYPES = ("bfloat16", "float32")
-REMAT_POLICIES = ("none", "minimal", "full")
+REMAT_POLICIES = ("none", "minimal", "dots", "full", "offload")
 POSITION_ENCODINGS = ("relative", "rotary")
 
 
@@ -51,8 +51,9 @@ class TransformerConfig:
       scale_embeddings: multiplies embeddings by sqrt(d_model), not the tied output layer.
       scale_tied_logits: divides tied logits by sqrt(d_model).
       scan_layers: stacks the layers of a model in one scan; parameters gain the axis `layers`.
-      remat: what a layer saves for its gradient: all (`none`), the products with weights
-        (`minimal`), or only its input (`full`).
+      remat: what a layer saves for its gradient: all (`none`), all products, attention scores
+        included (`dots`), the products with weights (`minimal`), the same in the memory of the host
+        (`offload`), or only its input (`full`).
 
     Raises:
       ConfigError: a size below 1, an unknown name, or a rate outside [0, 1).
