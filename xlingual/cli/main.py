@@ -20,6 +20,7 @@ from xlingual.errors import ConfigError
 NOT_VERBS = (
     "main",
     "gin_flags",
+    "gin_job",
     "inspection",
     "line_files",
     "processes",

@@ -16,7 +16,7 @@ from xlingual.layers.functional import GATES
 from xlingual.layers.rotary import RopeScaling
 
 DTYPES = ("bfloat16", "float32")
-REMAT_POLICIES = ("none", "minimal", "full")
+REMAT_POLICIES = ("none", "minimal", "dots", "full", "offload")
 POSITION_ENCODINGS = ("relative", "rotary")
 
 
@@ -53,8 +53,9 @@ class TransformerConfig:
       start_token_id: token that decoder inputs begin with. Batches have id 0 there, whatever it is,
         and nowhere else; the model reads this token in its place.
       scan_layers: stacks the layers of a model in one scan; parameters gain the axis `layers`.
-      remat: what a layer saves for its gradient: all (`none`), the products with weights
-        (`minimal`), or only its input (`full`).
+      remat: what a layer saves for its gradient: all (`none`), all products, attention scores
+        included (`dots`), the products with weights (`minimal`), the same in the memory of the host
+        (`offload`), or only its input (`full`).
 
     Raises:
       ConfigError: a size below 1, an unknown name, or a rate outside [0, 1).
