@@ -1,6 +1,6 @@
 """Kills a cache job at random points until it is done, over and over; run in a process of its own.
 
-    python -m tests.data.cache_killer FOLDER NUM_KILLS SEED
+    python -m tests.data.cache_killer FOLDER TASK_OR_MIXTURE NUM_KILLS SEED
 
 Prints one line of JSON: kills, caches finished, and whether all have the bytes of one that was
 never disturbed. Every job is a fork of this process, which imports TensorFlow but never runs it.
@@ -18,19 +18,21 @@ import time
 from tests.data import cached_tasks
 from xlingual.data import cache_job
 
-NUM_SHARDS = 3
 
-
-def _start(root):
-    """Returns the id of a process that makes the cache."""
+def _start(root, name):
+    """Returns the id of a new process that makes the cache."""
     child = os.fork()
     if not child:
         status = 1
         try:
-            job = cache_job.CacheJob(
-                name=cached_tasks.MIXTURE, output=str(root), num_shards=NUM_SHARDS
+            cache_job.make_cache(
+                cache_job.CacheJob(
+                    name=name,
+                    output=str(root),
+                    splits=("validation",),
+                    num_shards=2,
+                )
             )
-            cache_job.make_cache(job)
             status = 0
         finally:
             os._exit(status)
@@ -46,20 +48,22 @@ def _digest(root):
     return json.dumps(files)
 
 
-def main(folder, num_kills, seed):
+def main(folder, name, num_kills, seed):
     """Kills `num_kills` times; returns what is printed."""
     cached_tasks.register()
+    for kind in ("mono", "pair"):
+        cached_tasks.columns("validation", kind)  # once for all jobs
     draw = random.Random(seed)
     begin = time.monotonic()
     undisturbed = folder / "undisturbed"
-    assert os.waitpid(_start(undisturbed), 0)[1] == 0
+    assert os.waitpid(_start(undisturbed, name), 0)[1] == 0
     seconds = time.monotonic() - begin
     expected, kills, finished, same = _digest(undisturbed), 0, 0, True
     while kills < num_kills:
         root = folder / f"killed_{finished}"
         status = -1
         while status != 0:
-            child = _start(root)
+            child = _start(root, name)
             if kills < num_kills:
                 time.sleep(draw.uniform(0, seconds))
                 os.kill(child, signal.SIGKILL)
@@ -74,4 +78,5 @@ def main(folder, num_kills, seed):
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    folder, name, num_kills, seed = sys.argv[1:]
+    print(json.dumps(main(pathlib.Path(folder), name, int(num_kills), int(seed))))

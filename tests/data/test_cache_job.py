@@ -143,7 +143,7 @@ def test_tokenised_records_are_what_comes_before_the_objective(tokenised):
             order = Order(seed=0, shuffle=False, num_epochs=1, host_index=index, host_count=3)
             raw += list(source.stream(order).as_numpy_iterator())
         found = list(_records(tokenised, task))
-        assert len(found) == len(raw) == 20 == task.counts.examples
+        assert len(found) == len(raw) == 120 == task.counts.examples
         for record, text in zip(found, raw, strict=True):
             for before, after in fields.items():
                 value = text[before].decode()
