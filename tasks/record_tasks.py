@@ -10,9 +10,9 @@ import seqio
 import tensorflow as tf
 
 from tasks import sources
-from tasks.sources import FIELD_LANGUAGES
 from tasks.trained_vocabulary import TrainedVocabulary
 from xlingual.data import languages, task_registry, vocabularies
+from xlingual.data.corpora import FIELD_LANGUAGES
 from xlingual.errors import ConfigError, nearest
 from xlingual.objectives import pivot_translation, registry
 from xlingual.objectives.special_tokens import SpecialTokens

@@ -41,15 +41,6 @@ LANGUAGE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "entity": ("lang",),
 }
 """Kind of record -> the fields that are the same in all records of a source."""
-FIELD_LANGUAGES = {
-    "text": "lang",
-    "src": "src_lang",
-    "pivot": "pivot_lang",
-    "tgt": "tgt_lang",
-    "code": "pl",
-    "doc": "doc_lang",
-}
-"""Text field -> the field with its language."""
 KEYS = 1_000_000
 """A split by hash takes keys modulo this number that lie in a range."""
 _BATCH = 1024

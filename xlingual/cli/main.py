@@ -18,12 +18,19 @@ import xlingual.cli
 from xlingual.errors import ConfigError
 
 NOT_VERBS = (
+    "corpus_choice",
     "main",
     "gin_flags",
     "inspection",
     "line_files",
+    "reports",
     "tokenizer_choice",
     "trained_model",
+    "vocab_allocate",
+    "vocab_extend",
+    "vocab_merge",
+    "vocab_report",
+    "vocab_train",
     "vocabulary_choice",
 )
 OVERRIDES = ("gin", "beam")
