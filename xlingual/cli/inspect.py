@@ -10,7 +10,7 @@ import gin
 import numpy as np
 from rich.console import RenderableType
 
-from xlingual.cli import gin_flags, inspection, reports
+from xlingual.cli import filter_report, gin_flags, inspection, reports
 from xlingual.data import feature_converters, task_checks, task_registry
 from xlingual.data.arms import ArmsSource
 from xlingual.data.datasets import SeqioSource
@@ -26,6 +26,7 @@ CONVERTERS = {
     "decoder_only": feature_converters.DecoderFeatureConverter,
 }
 _ROWS = 128
+_FILTERED_RECORDS = 4096
 _LONGER = 8
 
 
@@ -109,6 +110,7 @@ def _report_one(heading: str, source: Any, num_examples: int) -> list[Renderable
         table,
         inspection.column_notes(tasks[0].share_unit),
         inspection.fill_line(batches),
+        *filter_report.filter_parts([one.name for one in tasks], source.split, _FILTERED_RECORDS),
     ]
     if num_examples:
         vocabulary = task_checks.load_vocabulary_of(

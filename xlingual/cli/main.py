@@ -19,6 +19,7 @@ from xlingual.errors import ConfigError
 
 NOT_VERBS = (
     "corpus_choice",
+    "filter_report",
     "main",
     "gin_flags",
     "inspection",

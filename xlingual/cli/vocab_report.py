@@ -128,6 +128,7 @@ def draw(title: str, found: VocabularyReport) -> bytes:
     axes[1].set_xlabel("characters a token")
     for one in axes:
         one.tick_params(axis="y", labelsize=6)
+        one.margins(y=0.5 / len(order))
     figure.suptitle(title, fontsize=9)
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})

@@ -32,7 +32,8 @@ class LanguageCosts:
       tokens: without EOS.
       unknown: tokens that are UNK.
       fallback: tokens that are single bytes of a character without a piece.
-      aligned: texts that have the same row in the reference language.
+      aligned: texts that have the same row in the reference language; code has none, for a
+        description is shorter than what it describes.
       aligned_tokens: their tokens.
       reference_tokens: tokens of the same rows in the reference language.
     """
@@ -118,7 +119,7 @@ def measure_vocabulary(
                 for language, text in row.items():
                     costs = found.setdefault(language, LanguageCosts())
                     _add(costs, text, tokens[language], unknown, fallback)
-                    if reference in row:
+                    if reference in row and not corpus.is_code(language):
                         costs.aligned += 1
                         costs.aligned_tokens += len(tokens[language])
                         costs.reference_tokens += len(tokens[reference])
