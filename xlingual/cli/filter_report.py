@@ -46,7 +46,7 @@ def _rows(task: seqio.Task, split: str, max_records: int | None) -> list[tuple[s
     source = task.source
     if not isinstance(source, FilteredSource) or split not in source.splits:
         return []
-    found = []
+    found: list[tuple[str, ...]] = []
     with as_config_error(f"task {task.name!r}"):
         for count in source.count_dropped(split, max_records):
             for reason, dropped in count.dropped.items():

@@ -104,10 +104,9 @@ def sample_lines(
 ) -> Iterator[str]:
     """Yields lines as a tokenizer reads them, each as often as its language's quota says.
 
-    Line k of a language with c copies a line stands at c * k on a ruler; its number of copies is
-    how many of the marks u_j + j lie in [c * k, c * (k + 1)), with one random u_j in [0, 1) for
-    each whole j. So the sample is spread evenly, has the wanted size within one line, needs no
-    memory, and depends on the seed alone.
+    Sampling is systematic, with a random start u in [0, 1): line k of a language with c copies a
+    line is taken floor(c (k + 1) + u) - floor(c k + u) times. So the sample is spread evenly, a
+    line has floor(c) or ceil(c) copies, the size is right within one line, and no memory is needed.
 
     Args:
       corpora: the text.
@@ -115,38 +114,18 @@ def sample_lines(
       seed: of the choice.
     """
     copies = {quota.language: quota.copies for quota in quotas}
-    rulers = {
-        language: _Ruler(value, np.random.default_rng([seed, index]))
-        for index, (language, value) in enumerate(sorted(copies.items()))
+    starts = {
+        language: float(np.random.default_rng([seed, index]).random())
+        for index, language in enumerate(sorted(copies))
     }
+    lines_before = dict.fromkeys(copies, 0)
     for corpus, language, text in iterate_texts(corpora):
-        if language not in rulers:
+        if language not in copies:
             continue
         # The whole text is encoded first: line breaks of code are tokens.
         for line in corpus.tokenizer_text(language, text).split("\n"):
-            for _ in range(rulers[language].copies_of_next()):
+            place = copies[language] * lines_before[language] + starts[language]
+            lines_before[language] += 1
+            end = copies[language] * lines_before[language] + starts[language]
+            for _ in range(math.floor(end) - math.floor(place)):
                 yield line
-
-
-class _Ruler:
-    """Counts the marks that fall on one line after the other."""
-
-    def __init__(self, copies: float, generator: np.random.Generator) -> None:
-        self._copies, self._generator = copies, generator
-        self._place = 0
-        self._mark = self._draw(0)
-
-    def _draw(self, index: int) -> float:
-        self._index = index
-        return index + float(self._generator.random())
-
-    def copies_of_next(self) -> int:
-        self._place += 1
-        end = self._copies * self._place
-        if math.isclose(self._copies, round(self._copies)):
-            return round(self._copies)
-        count = 0
-        while self._mark < end:
-            count += 1
-            self._mark = self._draw(self._index + 1)
-        return count

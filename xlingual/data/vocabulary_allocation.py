@@ -108,6 +108,9 @@ def measure_curve(
 ) -> Curve:
     """Returns the curve of one language; trains a unigram model a size, unless it is there.
 
+    Sizes that do not even hold the characters of the text are left out; at the first size that is
+    too large for the text, the curve ends.
+
     Args:
       lines: text as a tokenizer reads it.
       sizes: numbers of pieces, ascending.
@@ -116,33 +119,37 @@ def measure_curve(
       max_measured: the first lines, on which the vocabularies are judged.
 
     Raises:
-      ConfigError: not even the smallest vocabulary can be trained.
+      ConfigError: no size fits the text.
     """
+    reached: list[int] = []
     measured: list[float] = []
+    problem: ConfigError | None = None
     for size in sizes:
         path = model_path(lines, size, folder, control_tokens)
-        if not path.is_file():
-            total = size + _OTHER_PIECES + len(control_tokens)
-            try:
+        try:
+            if not path.is_file():
                 vocabularies.train_vocabulary(
                     lines,
                     path,
-                    vocab_size=total,
+                    vocab_size=size + _OTHER_PIECES + len(control_tokens),
                     control_tokens=control_tokens,
                     num_sentinels=0,
                     character_coverage=COVERAGE,
                 )
-            except ConfigError as error:
-                if not measured:
-                    raise ConfigError(f"{folder.name}, {size} pieces: {error}") from error
-                return Curve(
-                    sizes=tuple(sizes[: len(measured)]), alp=tuple(measured), exhausted=True
-                )
+        except ConfigError as error:
+            problem = error
+            if measured:
+                break
+            continue
         tokenizer = vocabularies.load_vocabulary(path).tokenizer
+        reached.append(size)
         measured.append(
             average_log_probability(tokenizer.EncodeAsIds(line) for line in lines[:max_measured])
         )
-    return Curve(sizes=tuple(sizes), alp=tuple(measured))
+    if not measured:
+        raise ConfigError(f"{folder.name}: no size of {list(sizes)} fits: {problem}")
+    exhausted = reached[-1] != sizes[-1]
+    return Curve(sizes=tuple(reached), alp=tuple(measured), exhausted=exhausted)
 
 
 def model_path(
