@@ -8,9 +8,9 @@ code counts noise in float64 for lengths and in float32 for masks, which disagre
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from xlingual.errors import ConfigError
+from xlingual.objectives.backend import tf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def noise_counts_now(
     """
     with tf.init_scope():
         counts = noise_counts(tf.constant(lengths), noise_density, mean_noise_span_length)
-        return counts[0].numpy(), counts[1].numpy()
+        return np.asarray(counts[0]), np.asarray(counts[1])
 
 
 def check_noise(noise_density: float, mean_noise_span_length: float) -> None:

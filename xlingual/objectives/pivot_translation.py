@@ -10,11 +10,9 @@ language on one side, and one model learns `xx -> en` and `en -> yy` together, s
 
 from collections.abc import Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import pair_corruption, rows, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
