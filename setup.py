@@ -32,6 +32,7 @@ setuptools.setup(
     include_package_data=False,
     install_requires=[
         "absl-py>=2.1",
+        "array_record>=0.8",
         "flax>=0.12.8,<0.13",
         "gin-config>=0.5,<0.6",
         "jax>=0.10.2,<0.13",

@@ -13,6 +13,7 @@ RANKS = {
     "outputs": 0,
     "errors": 0,
     "partitioning": 1,
+    "cache": 1,
     "objectives": 1,
     "losses": 1,
     "optimizers": 1,
@@ -34,6 +35,7 @@ EXCEPTIONS = {("cli", "config"), ("outputs", "types")}
 
 THIRD_PARTY = {
     "partitioning": {"jax", "flax"},
+    "cache": {"array_record"},
     "objectives": {"tensorflow", "tensorflow_text", "seqio"},
     "losses": {"jax", "optax", "flax"},
     "optimizers": {"jax", "optax"},
@@ -52,6 +54,7 @@ WITHOUT_TENSORFLOW = [
     "errors",
     "config",
     "partitioning",
+    "cache",
     "losses",
     "optimizers",
     "reporting",

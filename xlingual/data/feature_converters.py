@@ -29,12 +29,10 @@ from typing import ClassVar, Self
 import seqio
 import tensorflow as tf
 
+from xlingual.cache.rows import TARGET_WEIGHT_OF_CLASS
 from xlingual.data import packing
 from xlingual.data.leaf_streams import OPTIONAL_FEATURES
 from xlingual.errors import ConfigError
-
-TARGET_WEIGHT_OF_CLASS = (0.0, 1.0, 0.5)
-"""Loss weight of each class in `targets_weights`."""
 
 _Features = Mapping[str, tf.Tensor]
 _Conversion = Callable[[tf.data.Dataset], tf.data.Dataset]

@@ -19,6 +19,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
+from xlingual.cache.rows import OPTIONAL_FEATURES
 from xlingual.data.positions import pipeline_options
 from xlingual.data.structure import same_structure
 from xlingual.data.tf_errors import as_config_error
@@ -26,8 +27,6 @@ from xlingual.errors import ConfigError
 
 _Function = Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]
 FEATURES = ("inputs", "targets", "targets_weights")
-OPTIONAL_FEATURES = ("targets_groups", "targets_read")
-"""Features that are carried along only where a task emits them; see `feature_converters`."""
 _NOT_TRACEABLE = (AttributeError, NotImplementedError, TypeError)
 """What `tensor.numpy()`, `int(tensor)` and `if tensor:` raise on a tensor without a value."""
 

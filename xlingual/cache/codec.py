@@ -1,0 +1,126 @@
+"""One example, or one packed row, as the bytes of one ArrayRecord record, and back.
+
+A record is a header and the arrays of the schema's features, in the order of the schema, all
+little-endian and in words of 4 bytes:
+
+    int32 x len(schema)   elements of each feature
+    per feature           its elements; UTF-8 text is filled up with zero bytes to whole words
+
+Decoding makes views of the record and copies nothing. Records of one schema can also be decoded
+many at once by the reader: everything but text is an int32 or float32 word at a place that the
+header tells.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from xlingual.errors import ConfigError
+
+DType = Literal["int32", "float32", "text"]
+_WORD = 4
+_NUMPY = {"int32": np.dtype("<i4"), "float32": np.dtype("<f4"), "text": np.dtype("u1")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One feature of a record.
+
+    Attributes:
+      name: in the decoded dict.
+      dtype: of its elements; `text` is one string, stored as UTF-8.
+    """
+
+    name: str
+    dtype: DType = "int32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in get_args(DType):
+            raise ConfigError(
+                f"feature {self.name!r} has dtype {self.dtype!r}; expected one of "
+                f"{', '.join(get_args(DType))}"
+            )
+
+
+Schema = Sequence[Feature]
+"""The features of every record of one task, in the order in which they are stored."""
+
+
+def encode(example: Mapping[str, np.ndarray | str | bytes], schema: Schema) -> bytes:
+    """Returns the record of an example.
+
+    Args:
+      example: feature name -> [length] array, rank 1, of the feature's dtype, any length from 0;
+        text is `str`, or `bytes` of UTF-8. Exactly the features of the schema.
+      schema: what is stored, in which order.
+
+    Raises:
+      ConfigError: other features than the schema's, or another rank or dtype.
+    """
+    if len(example) != len(schema):
+        _refuse_features(example, schema)
+    parts, lengths = [], []
+    for feature in schema:
+        if feature.name not in example:
+            _refuse_features(example, schema)
+        content, length = _words(example[feature.name], feature)
+        parts.append(content)
+        lengths.append(length)
+    return b"".join((np.array(lengths, "<i4").tobytes(), *parts))
+
+
+def decode(record: bytes, schema: Schema) -> dict[str, np.ndarray | str]:
+    """Returns the example of a record: what `encode` was given, text as `str`.
+
+    Args:
+      record: the bytes of one record.
+      schema: the one that it was encoded with.
+
+    Returns:
+      Feature name -> [length] array, a read-only view of `record`; text is `str`.
+
+    Raises:
+      ConfigError: the record is not one of this schema: its length does not fit its header.
+    """
+    words = np.frombuffer(record, "<i4", len(record) // _WORD)
+    begin = len(schema)
+    lengths = words[:begin].tolist()
+    example: dict[str, np.ndarray | str] = {}
+    for feature, length in zip(schema, lengths, strict=False):
+        if feature.dtype == "text":
+            end = begin + -(-length // _WORD)
+            example[feature.name] = words[begin:end].tobytes()[:length].decode("utf-8")
+        else:
+            end = begin + length
+            example[feature.name] = words[begin:end].view(_NUMPY[feature.dtype])
+        begin = end
+    if len(record) != begin * _WORD or len(lengths) != len(schema) or min(lengths, default=0) < 0:
+        names = [feature.name for feature in schema]
+        raise ConfigError(
+            f"a record of {len(record)} bytes does not fit its header, which tells the lengths "
+            f"{lengths} of {names}; expected a record of this schema"
+        )
+    return example
+
+
+def _words(value: np.ndarray | str | bytes, feature: Feature) -> tuple[bytes, int]:
+    """Returns the stored words of one feature and its number of elements."""
+    if feature.dtype == "text":
+        if isinstance(value, str | bytes):
+            content = value.encode("utf-8") if isinstance(value, str) else value
+            return content + b"\0" * (-len(content) % _WORD), len(content)
+    elif isinstance(value, np.ndarray) and value.ndim == 1:
+        if value.dtype == _NUMPY[feature.dtype]:
+            return value.tobytes(), len(value)
+    kind = f"{value.dtype} of rank {value.ndim}" if isinstance(value, np.ndarray) else type(value)
+    expected = "a string" if feature.dtype == "text" else f"{feature.dtype} of rank 1"
+    raise ConfigError(f"feature {feature.name!r} is {kind}; expected {expected}")
+
+
+def _refuse_features(example: Mapping[str, object], schema: Schema) -> None:
+    raise ConfigError(
+        f"an example has the features {sorted(example)}; expected "
+        f"{sorted(feature.name for feature in schema)}"
+    )
