@@ -143,13 +143,13 @@ class strings:
         return separator.join(map(_text, value))
 
     @staticmethod
-    def join(parts: Sequence[Any]) -> Any:
+    def join(parts: Sequence[Any], separator: str = "") -> Any:
         """Returns texts side by side; arrays element by element."""
         if all(isinstance(part, str) for part in parts):
-            return "".join(parts)
+            return separator.join(parts)
         columns = np.broadcast_arrays(*(np.asarray(operations.constant(part)) for part in parts))
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        return operations.constant([b"".join(row).decode("utf-8") for row in rows])
+        return operations.constant([separator.encode().join(row).decode() for row in rows])
 
 
 class autograph:

@@ -243,9 +243,11 @@ def argsort(
     return np.argsort(signed, axis=axis, kind="stable").astype(np.int32)
 
 
-def searchsorted(ordered: np.ndarray, values: np.ndarray, side: str = "left") -> np.ndarray:
+def searchsorted(
+    ordered: np.ndarray, values: np.ndarray, side: str = "left", out_type: _Any = np.int32
+) -> np.ndarray:
     """Returns where values belong in an ascending array."""
-    return np.searchsorted(ordered, values, side=side).astype(np.int32)  # type: ignore[call-overload]
+    return np.searchsorted(ordered, values, side=side).astype(out_type)  # type: ignore[call-overload]
 
 
 def unique(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -244,7 +244,7 @@ def _random_bounds(totals: tf.Tensor, parts: tf.Tensor, seed: tf.Tensor) -> tf.T
     shape = tf.stack([tf.size(totals), num_places])
     keys = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32)
     possible = tf.range(num_places) < totals[:, tf.newaxis] - 1
-    keys = tf.where(possible, keys, tf.int32.min)
+    keys = tf.where(possible, keys, np.iinfo(np.int32).min)
     places = tf.math.top_k(keys, most_cuts, sorted=True).indices
     drawn = tf.range(most_cuts) < parts[:, tf.newaxis] - 1
     cuts = tf.sort(tf.where(drawn, places + 1, totals[:, tf.newaxis]), axis=1)

@@ -204,10 +204,10 @@ def select_forms(
     index = tf.where(usable & fits)
     step = tf.size(usable, tf.int64)
     if seed is None:
-        index += step * tf.range(num_forms, dtype=tf.int64)[tf.newaxis]
+        index = index + step * tf.range(num_forms, dtype=tf.int64)[tf.newaxis]
     else:
         draws = tf.random.stateless_uniform(tf.shape(index), seed, dtype=tf.float64)
-        index += step * tf.cast(draws * num_forms, tf.int64)
+        index = index + step * tf.cast(draws * num_forms, tf.int64)
     index = tf.reshape(index, [-1])
     return {name: tf.gather(values, index) for name, values in examples.items()}
 
