@@ -13,7 +13,7 @@ header tells.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from xlingual.errors import ConfigError
 
 DType = Literal["int32", "float32", "text"]
 _WORD = 4
-_NUMPY = {"int32": np.dtype("<i4"), "float32": np.dtype("<f4"), "text": np.dtype("u1")}
+_NUMPY: dict[str, np.dtype[Any]] = {"int32": np.dtype("<i4"), "float32": np.dtype("<f4")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,9 +111,8 @@ def _words(value: np.ndarray | str | bytes, feature: Feature) -> tuple[bytes, in
         if isinstance(value, str | bytes):
             content = value.encode("utf-8") if isinstance(value, str) else value
             return content + b"\0" * (-len(content) % _WORD), len(content)
-    elif isinstance(value, np.ndarray) and value.ndim == 1:
-        if value.dtype == _NUMPY[feature.dtype]:
-            return value.tobytes(), len(value)
+    elif isinstance(value, np.ndarray) and (value.ndim, value.dtype) == (1, _NUMPY[feature.dtype]):
+        return value.tobytes(), len(value)
     kind = f"{value.dtype} of rank {value.ndim}" if isinstance(value, np.ndarray) else type(value)
     expected = "a string" if feature.dtype == "text" else f"{feature.dtype} of rank 1"
     raise ConfigError(f"feature {feature.name!r} is {kind}; expected {expected}")

@@ -174,7 +174,7 @@ class _Layout:
 
     def pad(self, values: np.ndarray, dtype: type = np.int32) -> np.ndarray:
         """Returns [rows, length]: `values` [tokens] cut into rows, zeros behind."""
-        padded = np.zeros(self._mask.shape, dtype)
+        padded: np.ndarray = np.zeros(self._mask.shape, dtype)
         padded[self._mask] = values
         return padded
 
