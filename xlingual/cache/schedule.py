@@ -1,9 +1,9 @@
 """Which record comes when: index arithmetic that a reader can enter anywhere.
 
-Nothing is drawn and nothing is remembered. Tasks take turns in a fixed periodic order whose prefixes
-keep every share to one (quota); the records of an epoch are a pseudo-random permutation of their
-indices. So the stream is a function of (seed, number), every host computes its own part of it, and
-seeking costs what reading one record costs.
+Nothing is drawn and nothing is remembered. Tasks take turns in a fixed periodic order, each prefix
+of which keeps every share to one turn (quota); the records of an epoch are a pseudo-random
+permutation of their indices. So the stream is a function of (seed, number), every host computes its
+own part of it, and seeking costs what reading one record costs.
 
 References:
   Tijdeman, 1980, The chairman assignment problem, Discrete Mathematics 32 (an order that keeps
@@ -32,7 +32,7 @@ _TOLERANCE = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Turns:
-    """A periodic order in which names take turns: after `n` turns, each had its share to within one.
+    """A periodic order of turns: after any number of them, each name had its share, to within one.
 
     Attributes:
       weights: turns of each name in one period, all positive.
@@ -193,7 +193,7 @@ def _feistel(values: np.ndarray, half: int, keys: np.ndarray) -> np.ndarray:
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """Returns [any] uint64, each bit of which depends on all bits (the finalizer of MurmurHash3)."""
+    """Returns [any] uint64 whose bits depend on all bits (the finalizer of MurmurHash3)."""
     for multiplier in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
         values = (values ^ (values >> np.uint64(33))) * np.uint64(multiplier)
     return values ^ (values >> np.uint64(33))
