@@ -17,6 +17,7 @@ from typing import Any, Literal
 import grain
 import jax
 import numpy as np
+from absl import flags
 
 from xlingual.cache import packed_stream, rows, schedule
 from xlingual.cache import shards as shards_lib
@@ -301,6 +302,8 @@ class CacheIterator:
         )
         batches = dataset.to_iter_dataset(options)
         if source.read_processes:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # Grain's worker processes read flags of its own
             batches = batches.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=source.read_processes,
