@@ -123,11 +123,13 @@ class FileMixture:
       name: of the mixture.
       shares: task -> share; None gives all trained tasks the same.
       share_unit: `tokens` (of targets) or `examples`.
+      row_shapes: objective or task -> lengths of its rows in a packed cache.
     """
 
     name: str
     shares: Mapping[str, float] | None = None
     share_unit: task_registry.ShareUnit = "tokens"
+    row_shapes: Mapping[str, Mapping[str, int]] | None = None
 
 
 def register_files(
@@ -173,7 +175,9 @@ def register_files(
     trained = [task.name for task in flat if task.trained]
     for mixture in mixtures:
         shares = dict.fromkeys(trained, 1.0) if mixture.shares is None else mixture.shares
-        task_registry.register_mixture(mixture.name, shares, share_unit=mixture.share_unit)
+        task_registry.register_mixture(
+            mixture.name, shares, share_unit=mixture.share_unit, row_shapes=mixture.row_shapes
+        )
     return tuple(task.name for task in flat)
 
 

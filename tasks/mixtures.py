@@ -23,6 +23,7 @@ def register_objectives(
     share_unit: task_registry.ShareUnit = "tokens",
     split: str = "train",
     description: str = "",
+    row_shapes: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
     """Registers a mixture of objectives; returns its name.
 
@@ -37,6 +38,7 @@ def register_objectives(
       share_unit: what shares count: `tokens` (weighted targets) or `examples`.
       split: whose records are measured.
       description: one sentence.
+      row_shapes: objective -> lengths of `inputs` and `targets` of its rows in a packed cache.
 
     Raises:
       ConfigError: names or sizes are missing, or a share is not positive.
@@ -54,7 +56,11 @@ def register_objectives(
         shares, {objective: rates(names) for objective, names in tasks.items()}
     )
     task_registry.register_mixture(
-        name, leaves, share_unit=share_unit, description=description or _describe(shares)
+        name,
+        leaves,
+        share_unit=share_unit,
+        description=description or _describe(shares),
+        row_shapes=row_shapes,
     )
     return name
 

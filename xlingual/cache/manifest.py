@@ -133,6 +133,8 @@ class Manifest:
       splits: split -> its tasks, sorted by name; task i has id i + 1.
       vocabulary: what identifies the vocabulary, e.g. `sha256:...`.
       vocab_size: ids are below it.
+      special_tokens: fields of `xlingual.objectives.special_tokens.SpecialTokens`; empty when the
+        vocabulary tells none.
       code_version: of the code that wrote the cache.
       settings: all that decides the bytes beside code and data, as JSON types.
       format_version: of the layout.
@@ -146,6 +148,7 @@ class Manifest:
     vocabulary: str
     vocab_size: int
     code_version: str
+    special_tokens: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 

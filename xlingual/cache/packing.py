@@ -20,6 +20,7 @@ References:
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -125,7 +126,7 @@ class BestFit:
         while window.count:
             left = np.array(room.limits, np.int64)
             row: list[Example] = []
-            place = window.oldest()
+            place: int | None = window.oldest()
             while place is not None:
                 left -= window.sizes[:, place]
                 row.append(window.take(place))
@@ -207,9 +208,9 @@ class Chunk:
         if not self.reset_at_eos:
             return [row]
         total = len(row["targets"])
-        ends = np.flatnonzero(row["targets"] == self.eos_id) + 1
-        ends = [*ends[ends < total].tolist(), total]
-        return [_cut(row, begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+        ends = (np.flatnonzero(row["targets"] == self.eos_id) + 1).tolist()
+        splits = sorted({0, *ends, total})
+        return [_cut(row, begin, end) for begin, end in itertools.pairwise(splits)]
 
 
 PACKERS: Mapping[str, Callable[..., Packer]] = MappingProxyType(

@@ -241,14 +241,7 @@ class SeqioSource:
     @functools.cached_property
     def _tasks(self) -> tuple[seqio.Task, ...]:
         tasks = tuple(seqio.TaskRegistry.get(name) for name in self._shares[0])
-        vocabulary = task_checks.load_vocabulary_of(tasks[0])
-        for task in tasks:
-            task_checks.check_split(task, self.split)
-            if task_checks.load_vocabulary_of(task) != vocabulary:
-                raise ConfigError(
-                    f"tasks {task.name!r} and {tasks[0].name!r} of "
-                    f"{self._name!r} have different vocabularies"
-                )
+        task_checks.check_tasks(tasks, self._name, self.split)
         return tasks
 
     @functools.cached_property

@@ -69,6 +69,27 @@ def load_vocabulary_of(task: seqio.Task) -> seqio.Vocabulary:
     return vocabulary
 
 
+def check_tasks(tasks: Sequence[seqio.Task], name: str, split: str) -> seqio.Vocabulary:
+    """Returns the one vocabulary of the tasks of a mixture, which all have a split.
+
+    Args:
+      tasks: at least one.
+      name: of the mixture, for messages.
+      split: that each must have.
+
+    Raises:
+      ConfigError: a task lacks the split, or has another vocabulary than the first.
+    """
+    vocabulary = load_vocabulary_of(tasks[0])
+    for task in tasks:
+        check_split(task, split)
+        if load_vocabulary_of(task) != vocabulary:
+            raise ConfigError(
+                f"tasks {task.name!r} and {tasks[0].name!r} of {name!r} have different vocabularies"
+            )
+    return vocabulary
+
+
 def describe_vocabulary(vocabulary: seqio.Vocabulary) -> str:
     """Returns what identifies a vocabulary: the hash of its file or names, else its description."""
     if isinstance(vocabulary, seqio.SentencePieceVocabulary):

@@ -51,12 +51,15 @@ class MixtureMetadata:
       shares: task or mixture name -> declared share, not normalised, >= 0.
       share_unit: what shares count: `tokens` (weighted target tokens) or `examples`.
       description: one sentence for people.
+      row_shapes: objective or task -> lengths of `inputs` and `targets` of its rows in a packed
+        cache; `*` for all others. Empty when none is declared.
     """
 
     name: str
     shares: Mapping[str, float]
     share_unit: ShareUnit = "tokens"
     description: str = ""
+    row_shapes: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
 
 _TASKS: dict[str, TaskMetadata] = {}
@@ -134,6 +137,7 @@ def register_mixture(
     *,
     share_unit: ShareUnit = "tokens",
     description: str = "",
+    row_shapes: Mapping[str, Mapping[str, int]] | None = None,
 ) -> seqio.Mixture:
     """Returns the SeqIO mixture registered under `name`; does nothing when it is already there.
 
@@ -144,13 +148,19 @@ def register_mixture(
       share_unit: `tokens`: shares of weighted target tokens (measured and converted to rates of
         examples when the data set is opened); `examples`: shares of examples.
       description: one sentence.
+      row_shapes: objective or task -> lengths of the rows of a packed cache, e.g.
+        `{'translation': {'inputs': 256, 'targets': 256}}`; `*` stands for all others.
 
     Raises:
       ConfigError: for an unknown leaf (with the nearest names), a share that is negative or not
         finite, all shares zero, or another mixture or task of this name.
     """
     metadata = MixtureMetadata(
-        name=name, shares=dict(leaves), share_unit=share_unit, description=description
+        name=name,
+        shares=dict(leaves),
+        share_unit=share_unit,
+        description=description,
+        row_shapes={key: dict(shape) for key, shape in (row_shapes or {}).items()},
     )
     _check_shares(metadata)
     if name in seqio.TaskRegistry.names():
@@ -200,6 +210,11 @@ def task_metadata(name: str) -> TaskMetadata:
 def mixture_description(name: str) -> str:
     """Returns the sentence that a mixture was registered with; empty when there is none."""
     return _MIXTURES[name].description if name in _MIXTURES else ""
+
+
+def declared_row_shapes(name: str) -> Mapping[str, Mapping[str, int]]:
+    """Returns the row shapes that a mixture was registered with; empty when there are none."""
+    return _MIXTURES[name].row_shapes if name in _MIXTURES else {}
 
 
 def leaf_shares(mixture: str | Mapping[str, float]) -> tuple[dict[str, float], ShareUnit]:
