@@ -41,11 +41,11 @@ def take(iterator, count):
 @pytest.mark.parametrize("hosts", [2, 4, 64])
 def test_any_number_of_hosts_reads_the_same_global_stream(cache, source, hosts):
     streams = [
-        make_source(cache, host_index=host, host_count=hosts, checksums=False).stream
+        make_source(cache, host_index=host, host_count=hosts, checksums=False).stream()
         for host in range(hosts)
     ]
     for number in (0, 1, 5, 1000):
-        whole = source.stream.batch(number)
+        whole = source.stream().batch(number)
         parts = [stream.batch(number) for stream in streams]
         for name, value in whole.items():
             np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), value)
@@ -55,17 +55,17 @@ def test_a_checkpoint_holds_a_number_and_seeking_is_exact(cache, source):
     iterator = source.iterator()
     batches = take(iterator, 7)
     state = iterator.state()
-    assert len(state) < 64
+    assert len(state) < 300
     other = source.iterator()
     other.restore(state)
     for _ in range(3):
         assert_equal(next(other), next(iterator))
     far = source.iterator()
     far.seek(10**12)
-    assert_equal(next(far), source.stream.batch(10**12))
+    assert_equal(next(far), source.stream().batch(10**12))
     far.seek(2)
     assert_equal(next(far), batches[2])
-    with pytest.raises(ConfigError, match="another kind of data set"):
+    with pytest.raises(ConfigError, match="another kind of data source"):
         other.restore(b"xlingual-tf-data-1\n")
 
 
@@ -87,12 +87,12 @@ def test_nothing_is_skipped_or_repeated_over_restarts(source, first, lengths):
         seen += [names_of(batch) for batch in take(iterator, length)]
         state = iterator.state()
         next(iterator)  # what a kill loses: read, but not in a checkpoint
-    wanted = [names_of(source.stream.batch(first + i)) for i in range(sum(lengths))]
+    wanted = [names_of(source.stream().batch(first + i)) for i in range(sum(lengths))]
     np.testing.assert_array_equal(np.array(seen), np.array(wanted))
 
 
 def test_every_epoch_has_every_row_once_in_another_order(source):
-    rows = np.concatenate([names_of(source.stream.batch(i)) for i in range(40)])
+    rows = np.concatenate([names_of(source.stream().batch(i)) for i in range(40)])
     for task, (name, count) in enumerate(sorted(small_caches.RECORDS.items())):
         mine = rows[rows // 1000 == task + 1]
         epochs = mine[: len(mine) // count * count].reshape(-1, count)
@@ -105,7 +105,7 @@ def test_every_epoch_has_every_row_once_in_another_order(source):
 def test_batches_alternate_between_row_shapes_and_keep_shares_in_tokens(source):
     shapes, tokens, total = set(), np.zeros(3), 0
     for number in range(200):
-        batch = source.stream.batch(number)
+        batch = source.stream().batch(number)
         shapes.add((batch["encoder_input_tokens"].shape, batch["decoder_input_tokens"].shape))
         ids = batch["decoder_task_ids"]
         assert len({tuple(row[row > 0]) for row in ids[:, :1]}) <= 2
@@ -115,7 +115,7 @@ def test_batches_alternate_between_row_shapes_and_keep_shares_in_tokens(source):
     np.testing.assert_allclose(tokens / total, [0.25, 0.25, 0.5], rtol=0.01)
     assert [spec["encoder_input_tokens"].shape for spec in source.specs] == [(64, 12), (64, 24)]
     for number in range(4):
-        batch = source.stream.batch(number)
+        batch = source.stream().batch(number)
         spec = {s["encoder_input_tokens"].shape: s for s in source.specs}
         mine = spec[batch["encoder_input_tokens"].shape]
         assert {n: (v.shape, v.dtype) for n, v in batch.items()} == {
@@ -124,15 +124,15 @@ def test_batches_alternate_between_row_shapes_and_keep_shares_in_tokens(source):
 
 
 def test_seeds_parts_and_splits_give_other_streams(cache, source):
-    first = names_of(source.stream.batch(0))
-    assert (names_of(make_source(cache).stream.batch(0)) == first).all()
+    first = names_of(source.stream().batch(0))
+    assert (names_of(make_source(cache).stream().batch(0)) == first).all()
     for change in ({"seed": 1}, {"part": 1}):
-        assert (names_of(make_source(cache, **change).stream.batch(0)) != first).any()
+        assert (names_of(make_source(cache, **change).stream().batch(0)) != first).any()
     ordered = make_source(cache, shuffle=False, mixture_or_task_name="span")
-    batch = ordered.stream.batch(0)
+    batch = ordered.stream().batch(0)
     assert (names_of(batch) % 1000 == np.arange(BATCH) % small_caches.RECORDS["span"]).all()
     validation = make_source(cache, split="validation", shuffle=False)
-    assert max(names_of(validation.stream.batch(0)) % 1000) < 5
+    assert max(names_of(validation.stream().batch(0)) % 1000) < 5
     assert [task.name for task in ordered.tasks] == ["span"]
     chosen = make_source(cache, mixture_or_task_name={"pairs_fr": 3, "pairs_de": 1})
     assert chosen.declared_shares(7) == {"pairs_de": 0.25, "pairs_fr": 0.75}

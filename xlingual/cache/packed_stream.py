@@ -50,27 +50,28 @@ class Plan:
 
 
 def make_plan(
-    tasks: Sequence[CachedTask], shares: Mapping[str, float], sizes: Mapping[str, float]
+    shapes: Mapping[str, Mapping[str, int]],
+    shares: Mapping[str, float],
+    sizes: Mapping[str, float],
 ) -> Plan:
     """Returns the plan of a mixture.
 
     Args:
-      tasks: those of the mixture.
+      shapes: task name -> its row shape, in the order of the tasks.
       shares: task name -> share of tokens or examples.
       sizes: task name -> mean tokens or examples of a row.
 
     Raises:
-      ConfigError: a task without a row shape, or one whose rows hold nothing.
+      ConfigError: a task whose rows hold nothing, or a share that is too small.
     """
     rates = schedule.share_of_rows(shares, sizes)
-    shapes: dict[tuple[tuple[str, int], ...], list[int]] = {}
-    for index, task in enumerate(tasks):
-        if not task.row_shape:
-            raise ConfigError(f"task {task.name!r} has no row shape; expected lengths of its rows")
-        shapes.setdefault(tuple(sorted(task.row_shape.items())), []).append(index)
+    names = list(shapes)
+    members_of: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    for index, name in enumerate(names):
+        members_of.setdefault(tuple(sorted(shapes[name].items())), []).append(index)
     groups, weights = [], []
-    for shape, members in sorted(shapes.items()):
-        of_members = [rates[tasks[index].name] for index in members]
+    for shape, members in sorted(members_of.items()):
+        of_members = [rates[names[index]] for index in members]
         turns = schedule.make_turns(of_members)
         groups.append(RowGroup(row_shape=dict(shape), members=tuple(members), turns=turns))
         weights.append(sum(of_members))
@@ -101,7 +102,7 @@ class PackedStream:
       tasks: those of the mixture; task i has id i + 1.
       plan: of the mixture.
       batch_size: rows of a global batch.
-      rows: this host's rows of it, (first, behind the last).
+      rows: [host_batch] int64, this host's rows of it, ascending.
       seed: of the orders of records.
       shuffle: False reads records in stored order.
       featurise: makes model features.
@@ -111,7 +112,7 @@ class PackedStream:
     tasks: tuple[CachedTask, ...]
     plan: Plan
     batch_size: int
-    rows: tuple[int, int]
+    rows: np.ndarray
     seed: int
     shuffle: bool
     featurise: Featurise
@@ -143,7 +144,7 @@ class PackedStream:
         """
         index, ordinal = (int(value) for value in self.plan.turns.at(number))
         group = self.plan.groups[index]
-        members, ordinals = group.turns.at(ordinal * self.batch_size + np.arange(*self.rows))
+        members, ordinals = group.turns.at(ordinal * self.batch_size + self.rows)
         tasks = np.asarray(group.members)[members]
         records = np.empty_like(tasks)
         for task in np.unique(tasks).tolist():

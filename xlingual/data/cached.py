@@ -9,7 +9,6 @@ References:
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -18,14 +17,16 @@ import grain
 import jax
 import numpy as np
 from absl import flags
+from grain import experimental as grain_experimental
 
-from xlingual.cache import packed_stream, rows, schedule
+from xlingual.cache import packed_stream, packing, schedule
+from xlingual.cache import rows as rows_lib
 from xlingual.cache import shards as shards_lib
 from xlingual.cache.manifest import CachedTask, Manifest
+from xlingual.data import members, tokenised_stream
 from xlingual.data.base import TaskInfo
 from xlingual.errors import ConfigError, nearest
 
-FAMILIES = ("encoder_decoder", "decoder_only")
 _ENDLESS = 1 << 62
 
 
@@ -45,6 +46,9 @@ class CacheSource:
       seed: of the orders of records and of noise.
       shuffle: False reads records in stored order.
       part: of a run that has several parts (stages, arms); each reads in another order.
+      family: of models, `encoder_decoder` or `decoder_only`; None for that of a packed cache.
+      row_shapes: task, objective or `*` -> lengths of `inputs` and `targets` of its rows, where a
+        tokenised cache declares none or others are wanted.
       loss_on_inputs: decoder-only models: weight 1 on input tokens too.
       vocabulary: what the cache must have been made with, as its manifest says it; None for any.
       checksums: whether the run starts with a look at the contents of all shards; hosts share the
@@ -53,7 +57,7 @@ class CacheSource:
       read_threads: threads that make batches ahead.
       read_processes: processes that do, instead of threads; 0 for none.
       batches_ahead: batches that are ready before they are asked for.
-      host_index: this host; None asks JAX.
+      host_index: this host, for checksums and where no rows are asked for; None asks JAX.
       host_count: number of hosts; None asks JAX.
     """
 
@@ -64,6 +68,8 @@ class CacheSource:
     seed: int = 0
     shuffle: bool = True
     part: int = 0
+    family: str | None = None
+    row_shapes: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     loss_on_inputs: bool = False
     vocabulary: str | None = None
     checksums: bool = True
@@ -111,7 +117,7 @@ class CacheSource:
     @property
     def specs(self) -> tuple[Mapping[str, jax.ShapeDtypeStruct], ...]:
         """Global shapes and dtypes of the batches of each row shape."""
-        return tuple(self._spec(group.row_shape) for group in self.stream.plan.groups)
+        return tuple(self._spec(group.row_shape) for group in self._plan.groups)
 
     @property
     def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
@@ -127,7 +133,7 @@ class CacheSource:
                 "share_unit": self._manifest.share_unit,
                 "shares": {name: round(share, 12) for name, share in self._shares.items()},
             },
-            "task_feature_lengths": {task.name: dict(task.row_shape) for task in self._tasks},
+            "task_feature_lengths": self._shapes,
             "batch_size": self.batch_size,
             "split": self.split,
             "seed": self.seed,
@@ -138,55 +144,138 @@ class CacheSource:
             ),
         }
 
-    def iterator(self) -> "CacheIterator":
-        """Opens the stream of this host's rows at its beginning.
+    def iterator(self, rows: np.ndarray | None = None) -> "CacheIterator":
+        """Opens the stream at its beginning.
+
+        Args:
+          rows: [host_batch] int64, ascending: the rows of every global batch that this host
+            supplies; None for an equal part of the batch.
 
         Raises:
-          ConfigError: as `tasks`, and a batch that does not divide over the hosts.
+          ConfigError: as `tasks`; a batch that does not divide over the hosts; an objective of a
+            tokenised cache that cannot be applied without TensorFlow.
         """
-        return CacheIterator(self)
+        return CacheIterator(self, self._rows if rows is None else rows)
 
     def declared_shares(self, steps: int) -> Mapping[str, float]:
         """Returns task name -> declared share of any number of steps."""
         del steps
         return self._shares
 
-    @functools.cached_property
-    def stream(self) -> packed_stream.PackedStream:
-        """The batches of this host by their numbers.
+    def stream(self, rows: np.ndarray | None = None) -> "packed_stream.PackedStream":
+        """Returns the batches of a packed cache by their numbers; `rows` as for `iterator`.
 
         Raises:
-          ConfigError: as `iterator`.
+          ConfigError: as `iterator`, and a cache that is not packed.
         """
-        index, count = self._hosts
-        if self.batch_size % count:
-            raise ConfigError(f"batch_size={self.batch_size} does not divide over {count} hosts")
-        share = self.batch_size // count
-        sizes = packed_stream.mean_sizes(self._tasks, self._manifest.share_unit)
+        if self._manifest.mode != "packed":
+            raise ConfigError(f"the cache {self.folder} is tokenised; its batches have no numbers")
         return packed_stream.PackedStream(
             folder=pathlib.Path(self.folder),
             tasks=self._tasks,
-            plan=packed_stream.make_plan(self._tasks, self._shares, sizes),
+            plan=self._plan,
             batch_size=self.batch_size,
-            rows=(index * share, (index + 1) * share),
+            rows=self._rows if rows is None else rows,
             seed=schedule.derive_seed(self.seed, self.part),
             shuffle=self.shuffle,
             featurise=self._featurise,
         )
 
+    def lanes(self, rows: np.ndarray) -> tokenised_stream.TokenisedStream:
+        """Returns the rows of a tokenised cache; `rows` as for `iterator`."""
+        return tokenised_stream.TokenisedStream(
+            tasks=self._twin_tasks,
+            plan=self._plan,
+            batch_size=self.batch_size,
+            rows=rows,
+            family=self._family,
+            featurise=self._featurise,
+        )
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the cache holds rows; else tokenised records."""
+        return self._manifest.mode == "packed"
+
+    @functools.cached_property
+    def _rows(self) -> np.ndarray:
+        index, count = self._hosts
+        if self.batch_size % count:
+            raise ConfigError(f"batch_size={self.batch_size} does not divide over {count} hosts")
+        share = self.batch_size // count
+        return np.arange(index * share, (index + 1) * share)
+
+    @functools.cached_property
+    def _plan(self) -> packed_stream.Plan:
+        unit = self._manifest.share_unit
+        if self.is_packed:
+            sizes = packed_stream.mean_sizes(self._tasks, unit)
+            return packed_stream.make_plan(self._shapes, self._shares, sizes)
+        return tokenised_stream.make_plan(self._twin_tasks, self._shares, unit, self._family)
+
+    @functools.cached_property
+    def _twin_tasks(self) -> tuple[tokenised_stream.TwinTask, ...]:
+        found = tuple(
+            tokenised_stream.TwinTask(
+                folder=pathlib.Path(self.folder),
+                task=task,
+                row_shape=self._shapes[task.name],
+                seed=schedule.derive_seed(self.seed, self.part, task.name),
+                shuffle=self.shuffle,
+            )
+            for task in self._tasks
+        )
+        for task in found:
+            task.check()
+        return found
+
+    @functools.cached_property
+    def _shapes(self) -> dict[str, dict[str, int]]:
+        """Task name -> its row shape."""
+        if self.is_packed and self.row_shapes:
+            raise ConfigError(f"row_shapes are given, but the rows of {self.folder} are packed")
+        found = {}
+        for task in self._tasks:
+            given = [
+                self.row_shapes[key]
+                for key in (task.name, task.objective, "*")
+                if key in self.row_shapes
+            ]
+            shape = dict(given[0] if given else task.row_shape)
+            if not shape:
+                raise ConfigError(
+                    f"task {task.name!r} ({task.objective}) has no row shape in the cache "
+                    f"{self.folder}; expected row_shapes to name it, its objective or '*'"
+                )
+            found[task.name] = shape
+        return found
+
+    @functools.cached_property
+    def _family(self) -> str:
+        known = self._manifest.family
+        family = self.family or known
+        if family not in packing.FAMILIES or (known and family != known):
+            raise ConfigError(
+                f"family is {self.family!r}; expected {known!r}, for which the cache was packed"
+                if known
+                else f"family is {self.family!r}; expected one of {', '.join(packing.FAMILIES)}"
+            )
+        return family
+
     @property
     def _featurise(self) -> packed_stream.Featurise:
-        groups = any(f.name == "targets_groups" for task in self._tasks for f in task.schema)
-        if self._manifest.family == "encoder_decoder":
-            return functools.partial(rows.encoder_decoder_features, groups=groups)
+        if self.is_packed:
+            groups = any(f.name == "targets_groups" for task in self._tasks for f in task.schema)
+        else:
+            groups = any("targets_groups" in task.examples(0) for task in self._twin_tasks)
+        if self._family == "encoder_decoder":
+            return functools.partial(rows_lib.encoder_decoder_features, groups=groups)
         return functools.partial(
-            rows.decoder_only_features, loss_on_inputs=self.loss_on_inputs, groups=groups
+            rows_lib.decoder_only_features, loss_on_inputs=self.loss_on_inputs, groups=groups
         )
 
     def _spec(self, row_shape: Mapping[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
-        empty: dict[str, np.ndarray] = {
-            feature.name: np.zeros(0, np.int32) for task in self._tasks for feature in task.schema
-        }
+        empty = {feature.name: np.zeros(0, np.int32) for feature in rows_lib.row_schema()}
         example = self._featurise([empty], np.ones(1, np.int32), row_shape)
         return {
             name: jax.ShapeDtypeStruct((self.batch_size, value.shape[1]), value.dtype)
@@ -240,15 +329,16 @@ class CacheSource:
 class CacheIterator:
     """This host's rows, batch after batch; implements `BatchIterator`.
 
-    The position is the number of batches handed out.
+    The position is the number of batches handed out, and of a tokenised cache also two numbers for
+    each lane, as parts that `shards.merge_positions` merges.
     """
 
-    def __init__(self, source: CacheSource):
+    def __init__(self, source: CacheSource, rows: np.ndarray):
         """Opens the stream at its beginning."""
         self._source = source
-        self._stream = source.stream
-        self._number = 0
-        self._batches: Iterator[dict[str, np.ndarray]] | None = None
+        self._stream: Any = source.stream(rows) if source.is_packed else source.lanes(rows)
+        self._position: Mapping[str, Any] = {"batches": 0}
+        self._batches: Iterator[Any] | None = None
 
     def __iter__(self) -> "CacheIterator":
         """Returns itself."""
@@ -261,18 +351,24 @@ class CacheIterator:
           ConfigError: a shard cannot be read; the message names it.
         """
         if self._batches is None:
-            self._batches = self._open()
-        batch = next(self._batches)
-        self._number += 1
+            self._batches = _open(self._source, self._stream, self._position)
+        batch, self._position = next(self._batches)
         return batch
 
     def seek(self, number: int) -> None:
-        """Makes batch `number`, counted from 0, the next one."""
-        self._number, self._batches = number, None
+        """Makes batch `number` of a packed cache, counted from 0, the next one."""
+        if not self._source.is_packed:
+            raise ConfigError("only packed caches can be entered anywhere; restore a position")
+        self._position, self._batches = {"batches": number}, None
 
     def state(self) -> bytes:
         """Returns the position after the batches handed out so far."""
-        return json.dumps({"kind": "cache", "batches": self._number}).encode()
+        parts: dict[str, Any] = {"batches": np.asarray(self._position["batches"])}
+        if not self._source.is_packed:
+            for lane, taken in tokenised_stream.by_lane(self._position).items():
+                name = f"shard {lane} of {self._stream.num_lanes}"
+                parts[name] = np.asarray(taken)
+        return members.join_parts(parts)
 
     def restore(self, state: bytes) -> None:
         """Continues exactly after the batches that were handed out when `state` was taken.
@@ -280,41 +376,20 @@ class CacheIterator:
         Raises:
           ConfigError: `state` is not a position of this kind.
         """
-        try:
-            position = json.loads(state)
-            number = position["batches"] if position["kind"] == "cache" else None
-        except (ValueError, KeyError, TypeError) as error:
-            number, problem = None, error
-        else:
-            problem = None
-        if not isinstance(number, int) or number < 0:
+        parts = members.split_parts(state)
+        if "batches" not in parts:
             raise ConfigError(
-                f"data position starts with {state[:20]!r}; expected one of a packed cache: it was "
+                f"the data position has the parts {sorted(parts)}; expected 'batches': it was "
                 "saved by another kind of data set"
-            ) from problem
-        self.seek(number)
-
-    def _open(self) -> Iterator[dict[str, np.ndarray]]:
-        source = self._source
-        dataset = grain.MapDataset.source(_From(self._stream, self._number))
-        options = grain.ReadOptions(
-            num_threads=source.read_threads, prefetch_buffer_size=source.batches_ahead
-        )
-        batches = dataset.to_iter_dataset(options)
-        if source.read_processes:
-            if not flags.FLAGS.is_parsed():
-                flags.FLAGS.mark_as_parsed()  # Grain's worker processes read flags of its own
-            batches = batches.mp_prefetch(
-                grain.MultiprocessingOptions(
-                    num_workers=source.read_processes,
-                    per_worker_buffer_size=-(-source.batches_ahead // source.read_processes),
-                )
             )
-        return iter(batches)
+        number = int(parts.pop("batches"))
+        lanes = {int(name.split()[1]): taken.tolist() for name, taken in parts.items()}
+        self._position = {"batches": number, "lanes": tokenised_stream.by_group(lanes)}
+        self._batches = None
 
 
-class _From:
-    """The batches of a stream from a number on, as Grain asks for them."""
+class _Numbered:
+    """The batches of a packed stream from a number on, as Grain asks for them."""
 
     def __init__(self, stream: packed_stream.PackedStream, first: int):
         self._stream, self._first = stream, first
@@ -322,8 +397,65 @@ class _From:
     def __len__(self) -> int:
         return _ENDLESS
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self._stream.batch(self._first + int(index))
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        number = self._first + int(index)
+        return self._stream.batch(number), {"batches": number + 1}
+
+
+class _Laned(grain.IterDataset):
+    """The batches of a tokenised stream from a position on, as Grain asks for them."""
+
+    def __init__(self, stream: tokenised_stream.TokenisedStream, position: Mapping[str, Any]):
+        super().__init__()
+        self._stream, self._position = stream, position
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return _LanedIterator(self._stream, self._position)
+
+
+class _LanedIterator(grain.DatasetIterator):
+    def __init__(self, stream: tokenised_stream.TokenisedStream, position: Mapping[str, Any]):
+        super().__init__()
+        self._stream = stream
+        self.set_state(position)
+
+    def __next__(self) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+        batch, self._position = next(self._batches)
+        return batch, self._position
+
+    def get_state(self) -> Mapping[str, Any]:
+        return self._position
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._position, self._batches = state, self._stream.batches(state)
+
+
+def _open(source: CacheSource, stream: Any, position: Mapping[str, Any]) -> Iterator[Any]:
+    """Returns the batches behind a position, each with its own position, read ahead by Grain."""
+    if source.is_packed:
+        numbered = grain.MapDataset.source(_Numbered(stream, position["batches"]))
+        threads = 0 if source.read_processes else source.read_threads
+        options = grain.ReadOptions(
+            num_threads=threads, prefetch_buffer_size=source.batches_ahead if threads else 0
+        )
+        batches = numbered.to_iter_dataset(options)
+    else:
+        batches = _Laned(stream, position)
+    if source.read_processes:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain's worker processes read flags of its own
+        workers = source.read_processes if source.is_packed else 1
+        ahead = -(-source.batches_ahead // workers)
+        return iter(
+            batches.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
+            )
+        )
+    if not source.is_packed:
+        batches = grain_experimental.ThreadPrefetchIterDataset(
+            batches, prefetch_buffer_size=source.batches_ahead
+        )
+    return iter(batches)
 
 
 def _verified(source: CacheSource, host_index: int, host_count: int) -> Manifest:
