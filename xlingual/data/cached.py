@@ -157,6 +157,16 @@ class CacheSource:
         """
         return CacheIterator(self, self._rows if rows is None else rows)
 
+    @property
+    def num_shards(self) -> int:
+        """Blocks of rows that are streams of their own: one, as any rows may be asked for."""
+        return 1
+
+    def open_shard(self, shard: int) -> "CacheIterator":
+        """Opens the stream of all rows at its beginning, as `StagedSource` asks for it."""
+        del shard
+        return self.iterator(np.arange(self.batch_size))
+
     def declared_shares(self, steps: int) -> Mapping[str, float]:
         """Returns task name -> declared share of any number of steps."""
         del steps
@@ -171,7 +181,7 @@ class CacheSource:
         if self._manifest.mode != "packed":
             raise ConfigError(f"the cache {self.folder} is tokenised; its batches have no numbers")
         return packed_stream.PackedStream(
-            folder=pathlib.Path(self.folder),
+            folder=self.path,
             tasks=self._tasks,
             plan=self._plan,
             batch_size=self.batch_size,
@@ -191,6 +201,11 @@ class CacheSource:
             family=self._family,
             featurise=self._featurise,
         )
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The cache."""
+        return pathlib.Path(self.folder)
 
     @property
     def is_packed(self) -> bool:
@@ -217,7 +232,7 @@ class CacheSource:
     def _twin_tasks(self) -> tuple[tokenised_stream.TwinTask, ...]:
         found = tuple(
             tokenised_stream.TwinTask(
-                folder=pathlib.Path(self.folder),
+                folder=self.path,
                 task=task,
                 row_shape=self._shapes[task.name],
                 seed=schedule.derive_seed(self.seed, self.part, task.name),
