@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -127,11 +128,14 @@ class PackedStream:
         rows: list[Mapping[str, np.ndarray]] = [{}] * len(tasks)
         for task in np.unique(tasks).tolist():
             places = np.flatnonzero(tasks == task)
-            schema = self.tasks[task].schema
-            read = self._files[task].read(records[places])
-            for place, record in zip(places.tolist(), read, strict=True):
-                rows[place] = codec.decode(record, schema)  # type: ignore[assignment]
+            for place, row in zip(places, self._decode(task, records[places]), strict=True):
+                rows[place] = row
         return self.featurise(rows, (tasks + 1).astype(np.int32), group.row_shape)
+
+    def first_rows(self, task: int, count: int) -> list[Mapping[str, np.ndarray]]:
+        """Returns the first rows of a task's first epoch, as stored; all if there are fewer."""
+        numbers = np.arange(min(count, self.tasks[task].num_records))
+        return self._decode(task, self._orders[task].at(numbers))
 
     def places(self, number: int) -> tuple[RowGroup, np.ndarray, np.ndarray]:
         """Returns the shape of a batch, and the task and record of each of this host's rows.
@@ -151,6 +155,10 @@ class PackedStream:
             mine = tasks == task
             records[mine] = self._orders[task].at(ordinals[mine])
         return group, tasks, records
+
+    def _decode(self, task: int, records: np.ndarray) -> list[Any]:
+        schema = self.tasks[task].schema
+        return [codec.decode(record, schema) for record in self._files[task].read(records)]
 
     @functools.cached_property
     def _files(self) -> tuple[RecordFiles, ...]:

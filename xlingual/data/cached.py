@@ -1,33 +1,25 @@
 """Training batches from a cache: no TensorFlow, an exact position, and any step at once.
 
 `CacheSource` takes the place of `SeqioSource` in a run. Grain reads ahead, in threads or processes.
-
-References:
-  Grain contributors, Grain: feeding JAX models, https://github.com/google/grain (read-ahead, file
-    formats).
 """
 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import grain
 import jax
 import numpy as np
-from absl import flags
-from grain import experimental as grain_experimental
 
 from xlingual.cache import packed_stream, packing, schedule
 from xlingual.cache import rows as rows_lib
 from xlingual.cache import shards as shards_lib
 from xlingual.cache.manifest import CachedTask, Manifest
-from xlingual.data import members, tokenised_stream
+from xlingual.data import tokenised_stream
 from xlingual.data.base import TaskInfo
+from xlingual.data.cached_iterator import CacheIterator, ReadAhead
 from xlingual.errors import ConfigError, nearest
-
-_ENDLESS = 1 << 62
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +147,12 @@ class CacheSource:
           ConfigError: as `tasks`; a batch that does not divide over the hosts; an objective of a
             tokenised cache that cannot be applied without TensorFlow.
         """
-        return CacheIterator(self, self._rows if rows is None else rows)
+        mine = self._rows if rows is None else rows
+        stream = self.stream(mine) if self.is_packed else self.lanes(mine)
+        ahead = ReadAhead(
+            threads=self.read_threads, processes=self.read_processes, batches=self.batches_ahead
+        )
+        return CacheIterator(stream, ahead)
 
     @property
     def num_shards(self) -> int:
@@ -201,6 +198,11 @@ class CacheSource:
             family=self._family,
             featurise=self._featurise,
         )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits of the cache."""
+        return tuple(self._manifest.splits)
 
     @property
     def path(self) -> pathlib.Path:
@@ -339,138 +341,6 @@ class CacheSource:
         if not 0 <= index < count:
             raise ConfigError(f"host_index is {index}, expected 0 <= host_index < {count}")
         return index, count
-
-
-class CacheIterator:
-    """This host's rows, batch after batch; implements `BatchIterator`.
-
-    The position is the number of batches handed out, and of a tokenised cache also two numbers for
-    each lane, as parts that `shards.merge_positions` merges.
-    """
-
-    def __init__(self, source: CacheSource, rows: np.ndarray):
-        """Opens the stream at its beginning."""
-        self._source = source
-        self._stream: Any = source.stream(rows) if source.is_packed else source.lanes(rows)
-        self._position: Mapping[str, Any] = {"batches": 0}
-        self._batches: Iterator[Any] | None = None
-
-    def __iter__(self) -> "CacheIterator":
-        """Returns itself."""
-        return self
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        """Returns the next host batch.
-
-        Raises:
-          ConfigError: a shard cannot be read; the message names it.
-        """
-        if self._batches is None:
-            self._batches = _open(self._source, self._stream, self._position)
-        batch, self._position = next(self._batches)
-        return batch
-
-    def seek(self, number: int) -> None:
-        """Makes batch `number` of a packed cache, counted from 0, the next one."""
-        if not self._source.is_packed:
-            raise ConfigError("only packed caches can be entered anywhere; restore a position")
-        self._position, self._batches = {"batches": number}, None
-
-    def state(self) -> bytes:
-        """Returns the position after the batches handed out so far."""
-        parts: dict[str, Any] = {"batches": np.asarray(self._position["batches"])}
-        if not self._source.is_packed:
-            for lane, taken in tokenised_stream.by_lane(self._position).items():
-                name = f"shard {lane} of {self._stream.num_lanes}"
-                parts[name] = np.asarray(taken)
-        return members.join_parts(parts)
-
-    def restore(self, state: bytes) -> None:
-        """Continues exactly after the batches that were handed out when `state` was taken.
-
-        Raises:
-          ConfigError: `state` is not a position of this kind.
-        """
-        parts = members.split_parts(state)
-        if "batches" not in parts:
-            raise ConfigError(
-                f"the data position has the parts {sorted(parts)}; expected 'batches': it was "
-                "saved by another kind of data set"
-            )
-        number = int(parts.pop("batches"))
-        lanes = {int(name.split()[1]): taken.tolist() for name, taken in parts.items()}
-        self._position = {"batches": number, "lanes": tokenised_stream.by_group(lanes)}
-        self._batches = None
-
-
-class _Numbered:
-    """The batches of a packed stream from a number on, as Grain asks for them."""
-
-    def __init__(self, stream: packed_stream.PackedStream, first: int):
-        self._stream, self._first = stream, first
-
-    def __len__(self) -> int:
-        return _ENDLESS
-
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-        number = self._first + int(index)
-        return self._stream.batch(number), {"batches": number + 1}
-
-
-class _Laned(grain.IterDataset):
-    """The batches of a tokenised stream from a position on, as Grain asks for them."""
-
-    def __init__(self, stream: tokenised_stream.TokenisedStream, position: Mapping[str, Any]):
-        super().__init__()
-        self._stream, self._position = stream, position
-
-    def __iter__(self) -> grain.DatasetIterator:
-        return _LanedIterator(self._stream, self._position)
-
-
-class _LanedIterator(grain.DatasetIterator):
-    def __init__(self, stream: tokenised_stream.TokenisedStream, position: Mapping[str, Any]):
-        super().__init__()
-        self._stream = stream
-        self.set_state(position)
-
-    def __next__(self) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
-        batch, self._position = next(self._batches)
-        return batch, self._position
-
-    def get_state(self) -> Mapping[str, Any]:
-        return self._position
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self._position, self._batches = state, self._stream.batches(state)
-
-
-def _open(source: CacheSource, stream: Any, position: Mapping[str, Any]) -> Iterator[Any]:
-    """Returns the batches behind a position, each with its own position, read ahead by Grain."""
-    if source.is_packed:
-        numbered = grain.MapDataset.source(_Numbered(stream, position["batches"]))
-        threads = 0 if source.read_processes else source.read_threads
-        options = grain.ReadOptions(
-            num_threads=threads, prefetch_buffer_size=source.batches_ahead if threads else 0
-        )
-        batches = numbered.to_iter_dataset(options)
-    else:
-        batches = _Laned(stream, position)
-    if source.read_processes:
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain's worker processes read flags of its own
-        workers = source.read_processes if source.is_packed else 1
-        ahead = -(-source.batches_ahead // workers)
-        return iter(
-            batches.mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
-            )
-        )
-    if not source.is_packed:
-        batches = grain_experimental.ThreadPrefetchIterDataset(
-            batches, prefetch_buffer_size=source.batches_ahead
-        )
-    return iter(batches)
 
 
 def _verified(source: CacheSource, host_index: int, host_count: int) -> Manifest:

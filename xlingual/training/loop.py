@@ -26,6 +26,7 @@ from xlingual.partitioning.partitioner import Partitioner
 from xlingual.reporting.results import peak_rss_bytes, write_results
 from xlingual.reporting.table import print_report
 from xlingual.training import startup
+from xlingual.training.compiled import StepOfShape, batch_specs
 from xlingual.training.curriculum import Curriculum, Feed, SourceOrder
 from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
 from xlingual.training.hooks import Hook, HookContext, is_due
@@ -201,7 +202,7 @@ class _Run:
         )
 
     def compile(self, layout: StateLayout) -> TrainStep:
-        """Returns the compiled step, which donates the state."""
+        """Returns the step, compiled for every row shape; it donates the state."""
         context, begun = self.context, time.monotonic()
         train_step = make_train_step(
             model=context.model,
@@ -218,7 +219,10 @@ class _Run:
             out_shardings=(layout.shardings, context.partitioner.replicated),
             donate_argnums=0,
         )
-        compiled = jitted.lower(layout.shapes, dict(context.source.spec)).compile()
+        compiled = StepOfShape(
+            batch_specs(context.source),
+            lambda spec: jitted.lower(layout.shapes, dict(spec)).compile(),
+        )
         context.writer.say(f"compiled in {time.monotonic() - begun:.1f} s")
         return compiled
 
