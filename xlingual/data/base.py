@@ -57,7 +57,11 @@ class BatchSource(Protocol):
 
     @property
     def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
-        """Global shapes and dtypes of a batch: name -> [batch, length]."""
+        """Global shapes and dtypes of a batch: name -> [batch, length].
+
+        A source whose batches have several row shapes lists those of each as `specs`; this is the
+        first.
+        """
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What must not change under a checkpoint, as JSON types.

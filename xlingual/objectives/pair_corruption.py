@@ -26,10 +26,10 @@ import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from xlingual.errors import ConfigError
 from xlingual.objectives import noise, rows
+from xlingual.objectives.backend import tf
 from xlingual.objectives.span_corruption import check_spans, list_runs, replace_runs
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -26,6 +26,7 @@ from xlingual.partitioning.partitioner import Partitioner
 from xlingual.reporting.results import peak_rss_bytes, write_results
 from xlingual.reporting.table import print_report
 from xlingual.training import startup
+from xlingual.training.compiled import StepOfShape, batch_specs
 from xlingual.training.curriculum import Curriculum, Feed, SourceOrder
 from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
 from xlingual.training.hooks import Hook, HookContext, is_due
@@ -34,7 +35,7 @@ from xlingual.training.programs import TrainProgram
 from xlingual.training.recorder import Recorder
 from xlingual.training.snapshots import Snapshots
 from xlingual.training.starting_point import StartingPoint
-from xlingual.training.state import StateLayout, TrainState, make_state, plan_state
+from xlingual.training.state import BatchSpec, StateLayout, TrainState, make_state, plan_state
 from xlingual.training.step import TrainStep
 from xlingual.training.throughput import Throughput
 
@@ -143,6 +144,7 @@ class _Run:
         startup.check_data(
             context.source, context.model, context.partitioner, self.num_microbatches
         )
+        startup.check_executable(self.executable, batch_specs(context.source))
         layout = plan_state(context.model, self.optimizer, context.partitioner, context.source.spec)
         startup.check_losses_of(context.model, context.losses, layout, context.source)
         fingerprint = make_fingerprint(
@@ -206,21 +208,25 @@ class _Run:
             context.model, layout, context.partitioner, context.source.spec, context.seed
         )
 
-    def compile(self, layout: StateLayout) -> TrainStep:
-        """Returns the compiled step, which donates the state."""
+    def compile(self, layout: StateLayout) -> StepOfShape:
+        """Returns the step, compiled or loaded for every row shape; it donates the state."""
         context, begun = self.context, time.monotonic()
-        program = TrainProgram(
-            model=context.model,
-            losses=context.losses,
-            optimizer=self.optimizer,
-            partitioner=context.partitioner,
-            layout=layout,
-            spec=context.source.spec,
-            num_tasks=len(context.source.tasks),
-            num_microbatches=self.num_microbatches,
-            seed=context.seed,
-        )
-        compiled = program.compile() if self.executable is None else program.load(self.executable)
+
+        def compile_for(spec: BatchSpec) -> jax.stages.Compiled:
+            program = TrainProgram(
+                model=context.model,
+                losses=context.losses,
+                optimizer=self.optimizer,
+                partitioner=context.partitioner,
+                layout=layout,
+                spec=spec,
+                num_tasks=len(context.source.tasks),
+                num_microbatches=self.num_microbatches,
+                seed=context.seed,
+            )
+            return program.compile() if self.executable is None else program.load(self.executable)
+
+        compiled = StepOfShape(batch_specs(context.source), compile_for)
         verb = "compiled" if self.executable is None else f"loaded from {self.executable}"
         context.writer.say(f"{verb} in {time.monotonic() - begun:.1f} s")
         return compiled
