@@ -81,6 +81,7 @@ def import_weights(
     partitioner: Partitioner,
     options: ImportOptions,
     write_tokenizer: Callable[[pathlib.Path], list[str]] = lambda folder: [],
+    show: Callable[[int, int], None] = lambda done, total: None,
 ) -> WeightsInfo:
     """Writes a weights folder with `model.gin`, whole or not at all.
 
@@ -90,6 +91,7 @@ def import_weights(
       partitioner: where the parameters are while they are copied.
       options: dtype and layout.
       write_tokenizer: adds the tokenizer's files to the unfinished folder and returns their names.
+      show: called with the bytes that are read, and with all.
 
     Returns:
       What the folder holds.
@@ -101,7 +103,7 @@ def import_weights(
     checkpoint = open_checkpoint(source, options.ignore)
     config = dataclasses.replace(checkpoint.config, scan_layers=options.scan_layers)
     shapes = param_shapes(make_model(checkpoint.family, config), partitioner, options.dtype)
-    params = read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored)
+    params = read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored, show)
     details = dict(checkpoint.details)
     if options.rows is not None:
         details["token_ids"] = _moved_ids(details.get("token_ids", {}), options.rows)

@@ -22,6 +22,7 @@ NOT_VERBS = (
     "gin_flags",
     "inspection",
     "line_files",
+    "progress",
     "tokenizer_choice",
     "trained_model",
     "vocabulary_choice",
