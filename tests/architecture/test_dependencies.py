@@ -24,8 +24,9 @@ RANKS = {
     "checkpointing": 4,
     "training": 5,
     "evaluation": 5,
-    "config": 6,
-    "cli": 6,
+    "compilation": 6,
+    "config": 7,
+    "cli": 7,
 }
 """Package or module of `xlingual` -> rank; one may import only from lower ranks or itself."""
 
@@ -43,6 +44,7 @@ THIRD_PARTY = {
     "decoding": {"jax", "flax"},
     "checkpointing": {"jax", "orbax", "etils", "flax", "safetensors", "tensorstore"},
     "training": {"jax", "optax", "flax", "rich"},
+    "compilation": {"jax", "libtpu", "rich"},
 }
 """What a package may import directly, beyond the standard library and numpy."""
 
@@ -60,6 +62,7 @@ WITHOUT_TENSORFLOW = [
     "decoding",
     "checkpointing",
     "training",
+    "compilation",
     "data.base",
     "data.iterator",
     "cli.main",
