@@ -15,7 +15,7 @@ from xlingual.compilation.job import Job
 from xlingual.compilation.roofline import ASSUMPTIONS, Roofline, estimate
 from xlingual.compilation.topologies import GIB, Slice
 
-FAST_OPTIONS = {"exec_time_optimization_effort": -1.0}
+FAST_OPTIONS: Any = {"exec_time_optimization_effort": -1.0}
 """What makes the compiler try less: a third of the time, for a program that may run slower."""
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
