@@ -35,6 +35,7 @@ setuptools.setup(
         "array_record>=0.8",
         "flax>=0.12.8,<0.13",
         "gin-config>=0.5,<0.6",
+        "grain>=0.2.14",
         "jax>=0.10.2,<0.13",
         "numpy>=2.0",
         "optax>=0.2.8,<0.3",

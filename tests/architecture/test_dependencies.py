@@ -12,6 +12,7 @@ RANKS = {
     "types": 0,
     "outputs": 0,
     "errors": 0,
+    "arrays": 0,
     "partitioning": 1,
     "cache": 1,
     "objectives": 1,
@@ -30,12 +31,13 @@ RANKS = {
 }
 """Package or module of `xlingual` -> rank; one may import only from lower ranks or itself."""
 
-EXCEPTIONS = {("cli", "config"), ("outputs", "types")}
+EXCEPTIONS = {("cli", "config"), ("outputs", "types"), ("arrays", "errors")}
 """Modules of the same rank that may be imported: (importer, imported)."""
 
 THIRD_PARTY = {
     "partitioning": {"jax", "flax"},
     "cache": {"array_record"},
+    "arrays": set(),
     "objectives": {"tensorflow", "tensorflow_text", "seqio"},
     "losses": {"jax", "optax", "flax"},
     "optimizers": {"jax", "optax"},
@@ -63,8 +65,16 @@ WITHOUT_TENSORFLOW = [
     "decoding",
     "checkpointing",
     "training",
+    "arrays",
+    "objectives",
     "data.base",
+    "data.cached",
+    "data.cached_iterator",
+    "data.cached_sets",
     "data.iterator",
+    "data.recipes",
+    "data.tokenised_stream",
+    "evaluation.cached_heldout",
     "cli.main",
     "cli.train",
     "cli.doctor",

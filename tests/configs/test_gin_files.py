@@ -6,6 +6,7 @@ import gin
 import jax
 import pytest
 
+from tests.cache import small_caches
 from tests.integration.test_recipes import QUICK
 from xlingual import config
 from xlingual.training import loop, startup, state
@@ -13,8 +14,10 @@ from xlingual.training import loop, startup, state
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "gin").rglob("*.gin"))
 EXPERIMENTS = [p for p in FILES if p.parent.name == "experiments"]
-SIZES = [p for p in FILES if p.parent.parent.name == "models" and p.stem != "architecture"]
+WIRING = ("architecture", "model")
+SIZES = [p for p in FILES if p.parent.parent.name == "models" and p.stem not in WIRING]
 NEEDS_DATA = "DATA_DIR = %gin.REQUIRED"
+NEEDS_CACHE = "pretrain_cached.gin"
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,9 @@ def test_experiments_build_and_trace(path, tmp_path, request):
     overrides = [("MODEL_DIR", str(tmp_path / "model"))]
     if NEEDS_DATA in path.read_text(encoding="utf-8"):
         overrides.append(("DATA_DIR", str(request.getfixturevalue("data_dir"))))
+    if NEEDS_CACHE in path.read_text(encoding="utf-8"):
+        overrides.append(("CACHE", str(tmp_path / "cache")))
+        small_caches.write_packed(tmp_path / "cache")
     config.parse([str(path)], overrides)
     values = gin.get_bindings(loop.train, resolve_references=True)
     model, source, partitioner = (values[k] for k in ("model", "source", "partitioner"))

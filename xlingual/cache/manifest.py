@@ -99,6 +99,8 @@ class CachedTask:
       share: of the mixture, in `Manifest.share_unit`; the shares of a split sum to one.
       row_shape: `inputs` and `targets` -> row length in tokens, of packed rows; in mode
         `tokenised` those that the mixture declares for this task, empty if none.
+      recipe: what a reader of tokenised records must know of the objective (`data.recipes`); empty
+        in mode `packed`, and where a reader cannot apply the objective.
       schema: features of a record, in stored order.
       counts: what all its shards hold.
       shards: in order; record i of the task is record i of their concatenation.
@@ -110,6 +112,7 @@ class CachedTask:
     tgt_lang: str = ""
     share: float = 1.0
     row_shape: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     schema: tuple[Feature, ...]
     counts: Counts
     shards: tuple[Shard, ...]

@@ -36,6 +36,7 @@ from xlingual.cache.manifest import (
 from xlingual.data import cache_shards, task_checks, task_registry, vocabularies
 from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.data.cache_shards import PROGRESS_FOLDER, ShardWork
+from xlingual.data.recipes import recipe_of
 from xlingual.data.tokenizer_vocabulary import TokenizerVocabulary
 from xlingual.errors import ConfigError
 
@@ -334,14 +335,21 @@ def _collect_task(plan: _Plan, split: str, name: str) -> CachedTask:
     if not any(one.shard.num_records for one in done):
         raise ConfigError(f"task {name!r} has no records in split {split!r}")
     metadata = task_registry.task_metadata(name)
+    schema, row_shape = done[0].schema, plan.settings["row_shapes"].get(name, {})
+    recipe: Mapping[str, Any] = {}
+    if plan.job.mode == "tokenised":
+        task = seqio.TaskRegistry.get(name)
+        languages = (metadata.src_lang, metadata.tgt_lang)
+        recipe = recipe_of(task.preprocessors, task.output_features, schema, languages, row_shape)
     return CachedTask(
         name=name,
         objective=metadata.objective,
         src_lang=metadata.src_lang,
         tgt_lang=metadata.tgt_lang,
         share=plan.shares[name],
-        row_shape=plan.settings["row_shapes"].get(name, {}),
-        schema=done[0].schema,
+        row_shape=row_shape,
+        recipe=recipe,
+        schema=schema,
         counts=summed([one.counts for one in done]),
         shards=tuple(one.shard for one in done),
     )

@@ -1,25 +1,18 @@
 """Held-out loss of tasks that a run trains on, or does not."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from xlingual.data import evaluation_sets, task_registry
 from xlingual.data.base import BatchSource
 from xlingual.errors import ConfigError
+from xlingual.evaluation.heldout_loss import BatchLosses
 from xlingual.losses.base import Loss
 from xlingual.models.base import Model
-from xlingual.outputs import Evaluation, Metric
+from xlingual.outputs import Evaluation
 from xlingual.partitioning.partitioner import Partitioner
-from xlingual.reporting.writers import HELDOUT_GROUP
-from xlingual.types import Batch, PyTree
-
-METRIC = "loss"
-"""Token metric of a loss that is reported."""
+from xlingual.types import PyTree
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -51,9 +44,7 @@ class HeldoutLoss:
     groups: Mapping[str, str | Sequence[str] | Mapping[str, float]] = dataclasses.field(
         default_factory=dict
     )
-    _batches: dict[str, list[dict[str, np.ndarray]]] = dataclasses.field(
-        default_factory=dict, init=False, repr=False
-    )
+    _losses: BatchLosses | None = dataclasses.field(default=None, init=False, repr=False)
     _members: dict[str, list[str]] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def prepare(
@@ -78,7 +69,7 @@ class HeldoutLoss:
             if not members:
                 raise ConfigError(f"HeldoutLoss.groups[{group!r}] is empty; expected tasks")
             named += members
-        self._batches = evaluation_sets.load_batches_of(
+        batches = evaluation_sets.load_batches_of(
             list(dict.fromkeys(named)),
             split=self.split,
             num_batches=self.num_batches,
@@ -86,36 +77,14 @@ class HeldoutLoss:
             task_feature_lengths=self.task_feature_lengths,
             feature_converter=self.feature_converter,
             seed=self.seed,
+            rows=partitioner.host_rows(self.batch_size),
         )
-        self._partitioner = partitioner
-        self._step = partitioner.jit(
-            make_loss_step(model, losses), out_shardings=partitioner.replicated
-        )
+        self._losses = BatchLosses(model, partitioner, losses, batches, self._members)
 
     def __call__(self, params: PyTree) -> Evaluation:
-        """Returns the loss of every task, in nats per weighted target token, and their means.
-
-        A mean is one over tasks, whatever their shares: `heldout_loss/mean` over all, and
-        `heldout_group/NAME` over those of a group.
-        """
-        found = {
-            task: _mean([self._step(params, self._partitioner.shard_batch(b)) for b in batches])
-            for task, batches in self._batches.items()
-        }
-        scalars = {f"heldout_loss/{task}": loss for task, loss in found.items()}
-        mean = float(np.mean(list(found.values())))
-        means = {
-            group: float(np.mean([found[task] for task in members]))
-            for group, members in self._members.items()
-        }
-        return Evaluation(
-            scalars={
-                **scalars,
-                "heldout_loss/mean": mean,
-                **{f"{HELDOUT_GROUP}{group}": loss for group, loss in means.items()},
-            },
-            results={"heldout_loss": found} | ({"heldout_group": means} if means else {}),
-        )
+        """Returns the loss of every task and their means; see `BatchLosses`."""
+        assert self._losses is not None
+        return self._losses(params)
 
 
 def _leaves(names: str | Sequence[str] | Mapping[str, float]) -> list[str]:
@@ -123,41 +92,3 @@ def _leaves(names: str | Sequence[str] | Mapping[str, float]) -> list[str]:
     found = [names] if isinstance(names, str) else list(names)
     leaves = (leaf for name in found for leaf in task_registry.leaf_shares(name)[0])
     return list(dict.fromkeys(leaves))
-
-
-def make_loss_step(
-    model: Model, losses: Mapping[str, Loss]
-) -> Callable[[PyTree, Batch], dict[str, Metric]]:
-    """Returns `(params, batch) -> {loss name: Metric}`, the sums over the tokens of a batch.
-
-    Losses without a token metric `loss` (those over sentences, say) are left out.
-
-    Args:
-      model: the model; runs without dropout.
-      losses: loss name -> loss; their weights do not matter.
-    """
-
-    def loss_step(params: PyTree, batch: Batch) -> dict[str, Metric]:
-        outputs = model.apply(params, batch)
-        terms = {name: loss(outputs, batch) for name, loss in losses.items()}
-        found = {
-            name: jax.tree.map(jnp.sum, term.token_metrics[METRIC])
-            for name, term in terms.items()
-            if METRIC in term.token_metrics
-        }
-        if not found:
-            raise ConfigError(f"held-out loss needs a loss over tokens; found {sorted(losses)}")
-        return found
-
-    return loss_step
-
-
-def _mean(batches: Sequence[Mapping[str, Metric]]) -> float:
-    """Returns the mean over tokens of each loss, added up over losses; 0 without tokens."""
-    fetched = jax.device_get(list(batches))
-    mean = 0.0
-    for name in fetched[0]:
-        total = sum(float(metrics[name].total) for metrics in fetched)
-        weight = sum(float(metrics[name].weight) for metrics in fetched)
-        mean += total / weight if weight > 0 else 0.0
-    return mean

@@ -18,11 +18,9 @@ Attention over the inputs may be bidirectional (`prefix_attention` of the model)
 import functools
 from collections.abc import Callable, Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import noise, rows, span_corruption
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import DECODER_ONLY, Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -8,9 +8,8 @@ on code that does not parse. What this misses is said in `own_names`.
 import dataclasses
 import functools
 
-import tensorflow as tf
-
 from xlingual.objectives import pair_corruption, rows
+from xlingual.objectives.backend import tf
 from xlingual.objectives.reserved_words import RESERVED_WORDS
 
 KINDS = ("CLASS", "FUNC", "VAR")

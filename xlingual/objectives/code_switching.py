@@ -18,11 +18,9 @@ to understand mixed text, and not to write it.
 from collections.abc import Mapping
 from typing import Any
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import lexicon, pair_corruption, pieces, rows, translation, word_switching
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import DECODER_ONLY, Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 from xlingual.objectives.tokenize import tokenize

@@ -15,7 +15,7 @@ Both directions are the same list of substitutions in Python and in TensorFlow.
 import re
 from collections.abc import Sequence
 
-import tensorflow as tf
+from xlingual.objectives.backend import tf
 
 WHITESPACE_PIECES = ("<nl>", "<tab>", "<sp1>", "<sp2>", "<sp4>")
 

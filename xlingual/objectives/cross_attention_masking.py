@@ -11,10 +11,8 @@ backtranslate` writes. Sides x = 11 .. 14 and y = 21 22, noise on 12 13:
 
 from collections.abc import Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.objectives import noise, pair_corruption, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -11,10 +11,8 @@ Two of the objectives of nmT5 (Kale et al., 2021, ACL), cases of `pair_corruptio
 from collections.abc import Mapping
 from typing import Any
 
-import seqio
-import tensorflow as tf
-
 from xlingual.objectives import noise, pair_corruption, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

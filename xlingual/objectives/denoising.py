@@ -13,11 +13,9 @@ the source, decides what language comes out: what directions never trained depen
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import rows, token_noise, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -15,11 +15,9 @@ expressions (`code_identifiers`), inside the data pipeline.
 import re
 from collections.abc import Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_identifiers, code_whitespace, rows, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -12,10 +12,9 @@ goes with it, because a tokenizer puts the word boundary there:
 import dataclasses
 from collections.abc import Mapping
 
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import pieces, rows
+from xlingual.objectives.backend import tf
 from xlingual.objectives.span_corruption import list_runs, replace_runs
 from xlingual.objectives.special_tokens import SpecialTokens
 

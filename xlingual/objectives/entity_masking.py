@@ -12,11 +12,9 @@ text-to-text form each hidden token is a run of its own, even next to another on
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import entities, pieces, rows
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -12,11 +12,9 @@ seven, EOS `$`, padding `_`:
 import functools
 from collections.abc import Callable, Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import noise, rows
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

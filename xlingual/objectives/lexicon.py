@@ -16,10 +16,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_text
 
 from xlingual.errors import ConfigError
+from xlingual.objectives.backend import tensorflow_text, tf
 
 MAX_BAD_SHARE = 0.1
 """A file with a larger share of unreadable lines is refused."""

@@ -14,9 +14,6 @@ it acts as the decoder's start symbol of that language. Sentences `A1 A2 A3` and
 
 from collections.abc import Mapping, Sequence
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import (
     pair_corruption,
@@ -25,6 +22,7 @@ from xlingual.objectives import (
     token_noise,
     translation,
 )
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -8,9 +8,9 @@ code counts noise in float64 for lengths and in float32 for masks, which disagre
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from xlingual.errors import ConfigError
+from xlingual.objectives.backend import tf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def noise_counts_now(
     """
     with tf.init_scope():
         counts = noise_counts(tf.constant(lengths), noise_density, mean_noise_span_length)
-        return counts[0].numpy(), counts[1].numpy()
+        return np.asarray(counts[0]), np.asarray(counts[1])
 
 
 def check_noise(noise_density: float, mean_noise_span_length: float) -> None:
@@ -244,7 +244,7 @@ def _random_bounds(totals: tf.Tensor, parts: tf.Tensor, seed: tf.Tensor) -> tf.T
     shape = tf.stack([tf.size(totals), num_places])
     keys = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32)
     possible = tf.range(num_places) < totals[:, tf.newaxis] - 1
-    keys = tf.where(possible, keys, tf.int32.min)
+    keys = tf.where(possible, keys, np.iinfo(np.int32).min)
     places = tf.math.top_k(keys, most_cuts, sorted=True).indices
     drawn = tf.range(most_cuts) < parts[:, tf.newaxis] - 1
     cuts = tf.sort(tf.where(drawn, places + 1, totals[:, tf.newaxis]), axis=1)

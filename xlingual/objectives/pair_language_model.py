@@ -14,11 +14,9 @@ and 51 (English), documents A and B in chunks:
 import functools
 from collections.abc import Callable, Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import pair_corruption, rows, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import DECODER_ONLY, Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -10,11 +10,9 @@ encoded behind `<sep>`, whose ids are then dropped:
 
 from collections.abc import Callable
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_whitespace, rows
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.special_tokens import SpecialTokens
 
 _MARKER = "<sep>"

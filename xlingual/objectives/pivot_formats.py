@@ -16,11 +16,9 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import pair_corruption, rows, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

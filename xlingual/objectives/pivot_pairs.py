@@ -9,11 +9,9 @@ and a target language. Any objective on pairs takes their outer sides as a pair:
 from collections.abc import Mapping
 from typing import Any
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import registry
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -10,11 +10,9 @@ language on one side, and one model learns `xx -> en` and `en -> yy` together, s
 
 from collections.abc import Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import pair_corruption, rows, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
@@ -147,7 +145,8 @@ def _checked_pivot(
 ) -> tf.Tensor:
     if pivot_lang is None:
         return source_lang
-    has_pivot = (source_lang == pivot_lang) | (target_lang == pivot_lang)
+    pivot = tf.constant(pivot_lang)
+    has_pivot = (source_lang == pivot) | (target_lang == pivot)
     pairs = tf.strings.join([source_lang, target_lang], "-")
     message = f"ptlm pair without the pivot language {pivot_lang} on either side; found "
     found = tf.gather(pairs, tf.where(~has_pivot)[:, 0])

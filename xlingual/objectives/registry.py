@@ -11,10 +11,9 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import tensorflow as tf
-
 import xlingual.objectives
 from xlingual.errors import ConfigError, nearest
+from xlingual.objectives.backend import tf
 
 ENCODER_DECODER = "encoder_decoder"
 DECODER_ONLY = "decoder_only"

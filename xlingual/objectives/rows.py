@@ -6,10 +6,9 @@ ragged batches, an objective transforms a whole batch, and its rows are handed o
 
 from collections.abc import Callable, Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
+from xlingual.objectives import twins
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.special_tokens import SpecialTokens
 
 Features = dict[str, tf.Tensor | tf.RaggedTensor]
@@ -36,6 +35,8 @@ def map_batches(
     Returns:
       The rows: each feature rank 1, unpadded. The `element_spec` is that of ragged rank 0.
     """
+    if isinstance(dataset, twins.Records):
+        return dataset.map_batches(fn, batch_size=batch_size, num_seeds=num_seeds)
     plain = tf.autograph.experimental.do_not_convert(fn)
 
     @seqio.map_over_dataset(num_seeds=1)
@@ -203,10 +204,10 @@ def select_forms(
     index = tf.where(usable & fits)
     step = tf.size(usable, tf.int64)
     if seed is None:
-        index += step * tf.range(num_forms, dtype=tf.int64)[tf.newaxis]
+        index = index + step * tf.range(num_forms, dtype=tf.int64)[tf.newaxis]
     else:
         draws = tf.random.stateless_uniform(tf.shape(index), seed, dtype=tf.float64)
-        index += step * tf.cast(draws * num_forms, tf.int64)
+        index = index + step * tf.cast(draws * num_forms, tf.int64)
     index = tf.reshape(index, [-1])
     return {name: tf.gather(values, index) for name, values in examples.items()}
 

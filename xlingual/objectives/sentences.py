@@ -5,10 +5,8 @@ breaks, and, if wanted, behind sentence-final punctuation. Every sentence is enc
 that each can stand at the beginning.
 """
 
-import seqio
-import tensorflow as tf
-
 from xlingual.objectives import code_whitespace, rows
+from xlingual.objectives.backend import seqio, tf
 
 SPLITS = ("punctuation", "lines")
 

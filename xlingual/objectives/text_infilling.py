@@ -10,10 +10,9 @@ begins at a random word and swallows the masks of spans that it runs into. Words
 """
 
 import numpy as np
-import seqio
-import tensorflow as tf
 
 from xlingual.objectives import rows
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.special_tokens import SpecialTokens
 
 _WORD_MARKS = ("▁", " ")

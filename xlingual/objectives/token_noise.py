@@ -16,11 +16,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import rows, text_infilling
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.special_tokens import SpecialTokens
 
 MASK = "<mask>"

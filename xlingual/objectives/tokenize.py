@@ -6,11 +6,9 @@ deterministic preprocessor: what follows it may be cached.
 
 from collections.abc import Mapping, Sequence
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_whitespace, rows
+from xlingual.objectives.backend import seqio, tf
 
 _TOKEN_FIELDS = {"text": "targets", "src": "src", "pivot": "pivot", "tgt": "tgt"}
 

@@ -10,11 +10,9 @@ Formats (T5: Raffel et al., 2020, JMLR 21(140); target tags: GNMT-ZS, Johnson et
 import functools
 from collections.abc import Mapping
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import pair_corruption, rows
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -18,11 +18,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import seqio
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import noise, pair_corruption, rows, translation
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -17,11 +17,10 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import seqio
-import tensorflow as tf
 
 from xlingual.errors import ConfigError
 from xlingual.objectives import language_model, noise, rows, span_corruption
+from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 

@@ -11,10 +11,9 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import tensorflow as tf
-
 from xlingual.errors import ConfigError
 from xlingual.objectives import lexicon, rows
+from xlingual.objectives.backend import tf
 
 # Cuts are marked by a control character; where text has it, a second one follows.
 _ESCAPE, _ESCAPED, _CUT = "\x01", "\x01\x02", "\x01\x03"

@@ -1,0 +1,71 @@
+"""TensorFlow's stateless random numbers in numpy, bit for bit.
+
+`tf.random.stateless_*` on a CPU runs the counter-based generator Philox 4x32-10 whose key and
+counter are one scrambling round of the seed. So draws made here equal those of an objective that
+runs in `tf.data`, for the same seed and shape.
+
+References:
+  Salmon et al., 2011, Parallel random numbers: as easy as 1, 2, 3, SC11, section 3.3 (Philox).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_SCRAMBLE_KEY = (0x3EC8F720, 0x02461E29)
+_ROUNDS = 10
+_LOW = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+
+
+def random_words(seed: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Returns [count] uint32, the first words of the stream of a seed.
+
+    Args:
+      seed: [2] integers.
+      count: how many words.
+    """
+    first, second = (int(word) & 0xFFFFFFFFFFFFFFFF for word in np.asarray(seed).tolist())
+    counter = [first & 0xFFFFFFFF, first >> 32, second & 0xFFFFFFFF, second >> 32]
+    mix = _philox(*(np.array([word], np.uint64) for word in counter), _SCRAMBLE_KEY)[0].tolist()
+    blocks = np.arange(-(-count // 4), dtype=np.uint64)
+    words = _philox(
+        blocks & _LOW,
+        blocks >> _SHIFT,
+        np.full_like(blocks, mix[2]),
+        np.full_like(blocks, mix[3]),
+        (mix[0], mix[1]),
+    )
+    return words.reshape(-1)[:count]
+
+
+def uniform_doubles(seed: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Returns [count] float64 in [0, 1), as `stateless_uniform` draws them."""
+    words = random_words(seed, 2 * count).astype(np.uint64).reshape(-1, 2)
+    mantissa = ((words[:, 0] & np.uint64(0xFFFFF)) << _SHIFT) | words[:, 1]
+    return ((np.uint64(1023) << np.uint64(52)) | mantissa).view(np.float64) - 1.0
+
+
+def uniform_floats(seed: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Returns [count] float32 in [0, 1), as `stateless_uniform` draws them."""
+    mantissa = random_words(seed, count) & np.uint32(0x7FFFFF)
+    return (np.uint32(127 << 23) | mantissa).view(np.float32) - np.float32(1)
+
+
+def _philox(
+    c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, key: Sequence[int]
+) -> np.ndarray:
+    """Returns [blocks, 4] uint32 from counters [blocks] uint64, each below 2**32."""
+    key0, key1 = key
+    for _ in range(_ROUNDS):
+        left, right = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            (right >> _SHIFT) ^ c1 ^ np.uint64(key0),
+            right & _LOW,
+            (left >> _SHIFT) ^ c3 ^ np.uint64(key1),
+            left & _LOW,
+        )
+        key0, key1 = (key0 + _WEYL[0]) & 0xFFFFFFFF, (key1 + _WEYL[1]) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)

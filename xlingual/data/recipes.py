@@ -1,0 +1,174 @@
+"""What a tokenised cache remembers of a task's objective, and the objective made of it again.
+
+A recipe is JSON: the name of the objective, its options, the special tokens, and the few texts that
+it encodes itself (prompts). A reader needs no SeqIO, no TensorFlow and no vocabulary to follow it.
+"""
+
+import dataclasses
+import functools
+import json
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xlingual.arrays.ragged import RaggedTensor
+from xlingual.cache.codec import Feature
+from xlingual.cache.manifest import CachedTask
+from xlingual.errors import ConfigError
+from xlingual.objectives import registry, twins
+from xlingual.objectives.recorded_vocabulary import RecordedVocabulary
+from xlingual.objectives.special_tokens import SpecialTokens
+
+
+def recipe_of(
+    preprocessors: Sequence[Callable[..., Any]],
+    output_features: Mapping[str, Any],
+    schema: Sequence[Feature],
+    languages: tuple[str, str],
+    row_shape: Mapping[str, int],
+) -> dict[str, Any]:
+    """Returns the recipe of a task's objective; empty if there is none that a reader can follow.
+
+    Args:
+      preprocessors: of the task; the objective of the index of objectives is the last.
+      output_features: of the task; the vocabulary of `targets` encodes prompts.
+      schema: of the tokenised records.
+      languages: source and target language of the task.
+      row_shape: lengths of its rows.
+    """
+    found = _find_objective(preprocessors[-1], output_features)
+    if found is None:
+        return {}
+    name, keywords = found
+    special_tokens: SpecialTokens = keywords.pop("special_tokens")
+    recipe = {
+        "objective": name,
+        "options": keywords,
+        "special_tokens": dataclasses.asdict(special_tokens),
+        "texts": {},
+    }
+    try:
+        json.dumps(recipe)
+    except TypeError:
+        return {}
+    vocabulary = RecordedVocabulary({}, output_features["targets"].vocabulary)
+    try:
+        twin = _make_twin(recipe, schema, row_shape, vocabulary)
+        for pair in (languages, languages[::-1]):
+            twin(_sample(schema, pair), [0, 0])
+    except ConfigError:
+        pass  # the reader says what is wrong, with the row shape that it is given
+    recipe["texts"] = vocabulary.texts
+    return recipe
+
+
+def twin_of(task: CachedTask, row_shape: Mapping[str, int]) -> twins.Twin:
+    """Returns the objective of a task of a tokenised cache as a function of batches of records.
+
+    Args:
+      task: of the cache.
+      row_shape: limits of `inputs` and `targets` that the objective keeps to.
+
+    Raises:
+      ConfigError: the task has no recipe, the objective cannot be applied without TensorFlow, or
+        one of its settings does not suit the row shape.
+    """
+    if not task.recipe:
+        raise twins.no_twin(
+            task.objective, f"the cache has no recipe of the objective of task {task.name!r}"
+        )
+    vocabulary = RecordedVocabulary(task.recipe["texts"])
+    return _make_twin(task.recipe, task.schema, row_shape, vocabulary)
+
+
+def make_batch(records: Sequence[Mapping[str, Any]], schema: Sequence[Feature]) -> twins.Batch:
+    """Returns decoded records as a batch for a twin.
+
+    Args:
+      records: of one task, at least one.
+      schema: of the records.
+    """
+    batch: dict[str, Any] = {}
+    for feature in schema:
+        column = [record[feature.name] for record in records]
+        if feature.dtype == "text":
+            batch[feature.name] = np.array([text.encode("utf-8") for text in column])
+        else:
+            dtype = np.dtype(np.int32 if feature.dtype == "int32" else np.float32)
+            batch[feature.name] = RaggedTensor.from_rows(column, dtype)
+    return batch
+
+
+def _make_twin(
+    recipe: Mapping[str, Any],
+    schema: Sequence[Feature],
+    row_shape: Mapping[str, int],
+    vocabulary: RecordedVocabulary,
+) -> twins.Twin:
+    objective = registry.get_objective(recipe["objective"])
+    feature = types.SimpleNamespace(vocabulary=vocabulary)
+    return twins.make_twin(
+        objective.name,
+        objective.preprocess,
+        fields=[one.name for one in schema],
+        sequence_length=row_shape,
+        output_features={"inputs": feature, "targets": feature},
+        special_tokens=SpecialTokens(**recipe["special_tokens"]),
+        **recipe["options"],
+    )
+
+
+def _sample(schema: Sequence[Feature], languages: tuple[str, str]) -> twins.Batch:
+    """Returns one record in these languages, as a batch."""
+    codes = {"src_lang": languages[0], "tgt_lang": languages[1], "lang": languages[1]}
+    tokens = np.array([3, 4, 5], np.int32)
+    record = {
+        feature.name: codes.get(feature.name, "") if feature.dtype == "text" else tokens
+        for feature in schema
+    }
+    return make_batch([record], schema)
+
+
+def _find_objective(
+    preprocessor: Callable[..., Any], output_features: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]] | None:
+    """Returns the objective that a preprocessor applies and the options that it gets.
+
+    The preprocessor is called with a recorder in the place of the objective, which it holds as a
+    partial, or as a value that it captured.
+    """
+    names = {objective.preprocess: name for name, objective in registry.objectives().items()}
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def substitute(function: Any) -> Any:
+        if isinstance(function, types.FunctionType) and function in names:
+            name = names[function]
+            return lambda *args, **keywords: calls.append((name, _options(keywords)))
+        if isinstance(function, functools.partial):
+            return functools.partial(substitute(function.func), *function.args, **function.keywords)
+        if isinstance(function, types.FunctionType) and function.__closure__:
+            cells = tuple(types.CellType(substitute(c.cell_contents)) for c in function.__closure__)
+            copy = types.FunctionType(
+                function.__code__,
+                function.__globals__,
+                function.__name__,
+                function.__defaults__,
+                cells,
+            )
+            copy.__kwdefaults__ = function.__kwdefaults__
+            return copy
+        return function
+
+    try:
+        substitute(preprocessor)(None, sequence_length=None, output_features=output_features)
+    except (AttributeError, TypeError):
+        return None
+    return calls[0] if len(calls) == 1 else None
+
+
+def _options(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keywords that are options: not those that SeqIO passes."""
+    passed = ("dataset", "sequence_length", "output_features")
+    return {name: value for name, value in keywords.items() if name not in passed}
