@@ -194,7 +194,7 @@ def test_wrong_settings_are_refused(settings, message):
 
 
 def test_wrong_records_are_refused():
-    with pytest.raises(ConfigError, match="'wrods'.*nearest"):
+    with pytest.raises(ConfigError, match=r"'wrods'.*nearest"):
         ScoreFilter(score="wrods", minimum=1)(_records(WORDS))
     with pytest.raises(ConfigError, match="is no number"):
         ScoreFilter(score="lang", minimum=1)(_records(WORDS))

@@ -77,7 +77,7 @@ def test_the_new_language_gets_shorter_and_everything_survives(pair):
 
 
 def test_only_the_best_pieces(pair, tmp_path):
-    first, second, merged = pair
+    first, second, _ = pair
     few = vocabulary_merging.merge_pieces(first, second, tmp_path / "few.model", max_pieces=5)
     assert few.added == 5
     added = _pieces(few.vocabulary)[first.vocab_size :][:5]
@@ -128,7 +128,7 @@ def test_what_does_not_go_together_is_refused(tmp_path, pair):
     kind = Model.FromString(first.sp_model).trainer_spec
     other = "bpe" if kind.model_type == kind.UNIGRAM else "unigram"
     second = _train(tmp_path / "b.model", SWAHILI, model_type=other)
-    with pytest.raises(ConfigError, match="are of the types .* expected the same type"):
+    with pytest.raises(ConfigError, match=r"are of the types .* expected the same type"):
         vocabulary_merging.merge_pieces(first, second, tmp_path / "c.model")
     same = "unigram" if other == "bpe" else "bpe"
     more = _train(tmp_path / "d.model", SWAHILI, model_type=same, num_sentinels=20)

@@ -224,6 +224,7 @@ class PairFilter:
                 f"PairFilter: records lack {missing}, vocabulary is {self.vocabulary}; expected "
                 "pairs and a vocabulary"
             )
+        self.vocabulary.vocab_size  # noqa: B018 reads or trains it now, not while a graph is traced
         return self
 
     def bound(self, vocabulary: seqio.Vocabulary, code_fields: Sequence[str]) -> "PairFilter":
