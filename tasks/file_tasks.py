@@ -25,9 +25,9 @@ import seqio
 
 from tasks import raw_files, record_tasks, row_cache, sources
 from tasks.record_tasks import RecordTask
-from tasks.sources import FIELD_LANGUAGES
 from tasks.trained_vocabulary import TrainedVocabulary
 from xlingual.data import languages, task_registry, vocabularies
+from xlingual.data.corpora import FIELD_LANGUAGES
 from xlingual.errors import ConfigError
 from xlingual.objectives import code_whitespace, registry
 

@@ -10,9 +10,11 @@ import seqio
 import tensorflow as tf
 
 from tasks import sources
-from tasks.sources import FIELD_LANGUAGES
 from tasks.trained_vocabulary import TrainedVocabulary
 from xlingual.data import languages, task_registry, vocabularies
+from xlingual.data.corpora import FIELD_LANGUAGES
+from xlingual.data.filtered_source import FilteredSource
+from xlingual.data.filters import Filter
 from xlingual.errors import ConfigError, nearest
 from xlingual.objectives import pivot_translation, registry
 from xlingual.objectives.special_tokens import SpecialTokens
@@ -36,6 +38,9 @@ class RecordTask:
       options: keyword arguments of the objective. `language_names` is filled in where it must be.
       trained: False for tasks that are only evaluated (zero-shot); they have no train split.
       description: one sentence for people.
+      filters: records that they drop are left out, before any split is shuffled or counted; of
+        `code` records, the fields are those of the pair, `src` and `tgt`.
+      scores: name -> column of a number, for filters by that name.
     """
 
     name: str
@@ -47,6 +52,8 @@ class RecordTask:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trained: bool = True
     description: str = ""
+    filters: Sequence[Filter] = ()
+    scores: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -104,6 +111,7 @@ class RecordTask:
             columns={f: self.columns.get(f, defaults.get(f, f)) for f in fields},
             languages=dict(zip(sources.LANGUAGE_FIELDS[self.kind], codes, strict=True)),
             where=dict(self.where),
+            scores=dict(self.scores),
         )
 
     def make_source(self) -> seqio.DataSource:
@@ -143,15 +151,18 @@ def register(
             f"task {task.name!r}: objective {objective.name!r} takes {list(objective.records)} "
             f"records, found {task.kind!r}"
         )
+    codes = dict(zip(sources.LANGUAGE_FIELDS[kind], task.codes, strict=True))
+    fields = [field for field in sources.RECORD_FIELDS[kind] if field in FIELD_LANGUAGES]
+    code = [f for f in fields if languages.is_programming_language(codes[FIELD_LANGUAGES[f]])]
+    if task.filters or task.scores:
+        filters = [one.bound(vocabulary, code) for one in task.filters]
+        source = FilteredSource(source, filters, hidden=list(task.scores))
     options = dict(task.options)
     if "language_names" in objective.required:
         options.setdefault("language_names", dict(language_names))
     _check_options(task, objective, options)
     preprocessors: list[Callable[..., Any]] = []
     if objective.tokenized:
-        codes = dict(zip(sources.LANGUAGE_FIELDS[kind], task.codes, strict=True))
-        fields = [field for field in sources.RECORD_FIELDS[kind] if field in FIELD_LANGUAGES]
-        code = [f for f in fields if languages.is_programming_language(codes[FIELD_LANGUAGES[f]])]
         preprocessors.append(functools.partial(tokenize, code_fields=tuple(code)))
     preprocessors.append(_with_tokens(objective.preprocess, vocabulary, options))
     task_registry.register_task(

@@ -41,15 +41,6 @@ LANGUAGE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "entity": ("lang",),
 }
 """Kind of record -> the fields that are the same in all records of a source."""
-FIELD_LANGUAGES = {
-    "text": "lang",
-    "src": "src_lang",
-    "pivot": "pivot_lang",
-    "tgt": "tgt_lang",
-    "code": "pl",
-    "doc": "doc_lang",
-}
-"""Text field -> the field with its language."""
 KEYS = 1_000_000
 """A split by hash takes keys modulo this number that lie in a range."""
 _BATCH = 1024
@@ -66,6 +57,8 @@ class Selection:
       languages: language field -> code, for every language field of the kind.
       where: column -> value it must have; other rows belong to other tasks.
       escaped_newlines: whether texts write a line break as a backslash and an n.
+      scores: name -> column of a number that records have under this name, float32, for filters;
+        NaN where it is none.
     """
 
     kind: str
@@ -73,10 +66,11 @@ class Selection:
     languages: Mapping[str, str]
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
     escaped_newlines: bool = False
+    scores: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def column_types(self) -> dict[str, str]:
         """Returns column -> type, sorted, for the columns that are read."""
-        types = dict.fromkeys(self.where, "label")
+        types = dict.fromkeys([*self.where, *self.scores.values()], "label")
         for field, kind in RECORD_FIELDS[self.kind].items():
             types[self.columns[field]] = kind
         return dict(sorted(types.items()))
@@ -107,6 +101,7 @@ class Selection:
             if keys != (0, KEYS):
                 place = batch[row_cache.KEY] % KEYS
                 keep &= (keys[0] <= place) & (place < keys[1])
+            found |= {name: _number(batch[column]) for name, column in self.scores.items()}
             kept = rows.keep_rows(found, keep)
             count = tf.shape(kept[texts[0]])
             return {**kept, **{name: tf.fill(count, code) for name, code in self.languages.items()}}
@@ -286,6 +281,14 @@ def texts_of(
     dataset = source.get_dataset(split=split, shuffle=False).take(max_texts)
     for batch in dataset.map(lambda record: record[field]).batch(_BATCH).as_numpy_iterator():
         yield from (text.decode() for text in batch)
+
+
+def _number(values: tf.Tensor) -> tf.Tensor:
+    """Returns numbers as float32, and NaN for strings that are none."""
+    if values.dtype != tf.string:
+        return tf.cast(values, tf.float32)
+    valid = tf.strings.regex_full_match(values, r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+    return tf.strings.to_number(tf.where(valid, tf.strings.strip(values), "nan"), tf.float32)
 
 
 def _nested(row: Any, name: str) -> Any:

@@ -21,6 +21,8 @@ _SMALL = [
     "--max_length=5",
     "--runs=1",
     "--threads=1",
+    "--texts=11",
+    "--eos_scale=4",
 ]
 
 
@@ -52,9 +54,15 @@ def test_both_write_the_same_and_the_numbers_agree(capsys, tmp_path):
         assert generate.main([*_SMALL, "--peer"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["same_tokens"] == 1.0 and result["num_beams"] == 1
+    assert result["tokens"] == result["peer"]["tokens"] == 8 * 5
     assert result["tokens_per_second"] == pytest.approx(8 * 5 / result["seconds"])
     assert result["peer"]["tokens_per_second"] == pytest.approx(8 * 5 / 2.0)
     assert result["ratio_to_peer"] == pytest.approx(2.0 / result["seconds"])
+    texts = result["texts"]
+    assert texts["same_tokens"] == 1.0 and texts["num_texts"] == 11
+    assert texts["tokens"] == texts["peer"]["tokens"] == texts["sorted"]["peer"]["tokens"]
+    assert texts["output_lengths"][0] < 5 and texts["tokens"] < 11 * 5
+    assert texts["peer"]["tokens_per_second"] == pytest.approx(texts["tokens"] / 2.0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ T5 = dict(vocab_size=V, d_model=D, d_ff=48, d_kv=8, num_heads=4, num_layers=LAYE
 T5 |= dict(dropout_rate=0.0, feed_forward_proj="gated-gelu", decoder_start_token_id=0)
 DECODER = dict(vocab_size=V, hidden_size=D, intermediate_size=48, num_hidden_layers=LAYERS)
 DECODER |= dict(num_attention_heads=4, num_key_value_heads=2, head_dim=8)
-DECODER |= dict(bos_token_id=0, eos_token_id=1, pad_token_id=0)
+DECODER |= dict(bos_token_id=3, eos_token_id=1, pad_token_id=0)
 LLAMA3 = dict(rope_type="llama3", rope_theta=5e4, factor=4.0, low_freq_factor=1.0)
 LLAMA3 |= dict(high_freq_factor=4.0, original_max_position_embeddings=16)
 T5_SMALL = T5 | dict(d_model=512, d_ff=1024, d_kv=64, num_heads=6, num_layers=8)
@@ -38,7 +38,7 @@ class Kind:
 KINDS = {
     "t5_tied": Kind("T5", T5, True),
     "t5_untied": Kind("T5", T5 | {"tie_word_embeddings": False}, False),
-    "mt5_untied": Kind("MT5", T5, False),
+    "mt5_untied": Kind("MT5", T5 | {"decoder_start_token_id": 5}, False),
     "umt5_untied": Kind("UMT5", T5, False),
     "llama": Kind("Llama", DECODER, False),
     "llama_tied_llama3": Kind(
@@ -89,14 +89,22 @@ AUTO_CLASSES = {
 }
 
 
+def start_token(model):
+    """What a model of transformers reads first."""
+    encoder_decoder = model.config.is_encoder_decoder
+    return model.config.decoder_start_token_id if encoder_decoder else model.config.bos_token_id
+
+
 def their_logits(model, batch):
     """[batch, length, vocab] of the decoder tokens, NaN on padding; every example by itself."""
     shape = (*batch["decoder_input_tokens"].shape, V)
     logits = torch.full(shape, torch.nan)
+    decoder_inputs = batch["decoder_input_tokens"]
     for row, segments in enumerate(batch["decoder_segment_ids"]):
         for number in range(1, segments.max() + 1):
             where = np.flatnonzero(segments == number)
-            decoder = torch.tensor(batch["decoder_input_tokens"][row, where])[None].long()
+            tokens = np.where(where == where[0], start_token(model), decoder_inputs[row, where])
+            decoder = torch.tensor(tokens)[None].long()
             arguments = {"input_ids": decoder}
             if "encoder_input_tokens" in batch:
                 there = batch["encoder_segment_ids"][row] == number
@@ -133,7 +141,8 @@ def their_loss(model, batch):
             "labels": torch.tensor(labels).long(),
         }
     else:  # the label of a token is the token after it
-        tokens = np.pad(batch["decoder_target_tokens"], ((0, 0), (1, 0)))
+        targets, start = batch["decoder_target_tokens"], start_token(model)
+        tokens = np.pad(targets, ((0, 0), (1, 0)), constant_values=start)
         labels = np.pad(labels, ((0, 0), (1, 0)), constant_values=-100)
         arguments = {
             "input_ids": torch.tensor(tokens).long(),

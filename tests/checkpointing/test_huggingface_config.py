@@ -113,7 +113,8 @@ def test_whether_logits_are_scaled_follows_the_class_and_its_version(settings, t
     ("base", "change", "message"),
     [
         (MT5_SMALL, {"feed_forward_proj": "relu"}, "feed_forward_proj='relu'; expected gated-gelu"),
-        (MT5_SMALL, {"decoder_start_token_id": 2}, "decoder_start_token_id=2; expected 0"),
+        (MT5_SMALL, {"decoder_start_token_id": -1}, "start_token_id=-1; expected an integer of"),
+        (QWEN3, {"bos_token_id": 151936}, "start_token_id=151936; expected less than vocab_size"),
         (MT5_SMALL, {"d_model": None}, "d_model is missing"),
         (MT5_SMALL, {"model_type": "bart"}, "model_type='bart'; expected one of t5, mt5"),
         (QWEN3, {"attention_bias": True}, "attention_bias=True; expected False"),

@@ -20,6 +20,7 @@ def test_what_is_imported_computes_the_same(theirs, kind):
     reference, folder = theirs(kind)
     model, params = small_models.load_ours(folder)
     assert model.config.logits_via_embedding == oracle.KINDS[kind].tied
+    assert model.config.start_token_id == oracle.start_token(reference)
     for packed in (False, True):
         batch = small_models.make_batch(model.family, packed=packed)
         ours = small_models.our_logits(model, params, batch)
@@ -40,6 +41,7 @@ def test_what_is_exported_is_loaded_whole_and_computes_the_same(theirs, kind, tm
     settings = json.loads((folder / "config.json").read_text())
     assert settings["architectures"] == [type(theirs(kind)[0]).__name__]
     reference = oracle.load_theirs(model, folder)
+    assert oracle.start_token(reference) == model.config.start_token_id
     ours = small_models.our_logits(model, params, batch)
     oracle.assert_close(ours, oracle.their_logits(reference, batch), batch)
     padded = small_models.make_batch(model.family, packed=False)

@@ -73,7 +73,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
         assert jax.tree.map(lambda x: x.sharding, restored) == jax.tree.map(
             lambda x: x.sharding, state
         )
-        assert manager.load_position(7) == b"\x00\xff\n"
+        assert manager.load_positions(7) == [b"\x00\xff\n"]
         assert manager.load_metadata(7) == {"seconds": 0.1 + 0.2, "names": ["é"]}
     text = tmp_path / "checkpoints" / "7" / "config" / "operative_config.gin"
     assert text.read_text() == "a.b = 1\n"
@@ -184,7 +184,7 @@ def test_saving_the_same_step_again_changes_nothing(tmp_path):
         manager.wait()
         manager.save(1, _checkpoint(state, b"second"))
         manager.wait()
-        assert manager.load_position(1) == b"first"
+        assert manager.load_positions(1) == [b"first"]
 
 
 def test_the_period_says_when_a_checkpoint_is_due(tmp_path):
@@ -212,11 +212,13 @@ def test_other_arrays_are_refused(tmp_path):
             manager.load_state(1, more)
 
 
-def test_another_number_of_processes_is_refused(tmp_path):
+def test_another_number_of_processes_gets_the_positions_of_all(tmp_path):
     with _open(tmp_path) as manager:
         manager.save(1, _checkpoint(_state()))
         manager.wait()
         folder = tmp_path / "checkpoints" / "1" / "position"
-        (folder / "process_00000_of_00001").rename(folder / "process_00000_of_00002")
-        with pytest.raises(ConfigError, match=r"process_00000_of_00002.*expected"):
-            manager.load_position(1)
+        own = (folder / "process_00000_of_00001").rename(folder / "process_00000_of_00002")
+        with pytest.raises(ConfigError, match=r"process_00001_of_00002'\]: a file is missing"):
+            manager.load_positions(1)
+        (folder / "process_00001_of_00002").write_bytes(b"second")
+        assert manager.load_positions(1) == [own.read_bytes(), b"second"]

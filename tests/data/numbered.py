@@ -6,17 +6,19 @@ import jax
 import numpy as np
 
 from xlingual.data.base import TaskInfo
+from xlingual.data.shards import ShardedRows
 
 TASKS = {"mono": ("en", "fr"), "pairs": ("fr", "mt"), "late": ("mt",)}
 
 
 class NumberedIterator:
-    def __init__(self, source):
-        self.source, self.number = source, 0
+    def __init__(self, source, shard):
+        self.source, self.shard, self.number = source, shard, 0
 
     def __next__(self):
-        begin = self.number * self.source.batch_size
-        rows = np.arange(begin, begin + self.source.batch_size, dtype=np.int32)[:, None]
+        size = self.source.batch_size // self.source.num_shards
+        begin = self.number * self.source.batch_size + self.shard * size
+        rows = np.arange(begin, begin + size, dtype=np.int32)[:, None]
         self.number += 1
         task = 1 + rows % len(self.source.tasks)
         return {"rows": rows, "decoder_task_ids": task}
@@ -34,6 +36,7 @@ class NumberedSource:
 
     mixture_or_task_name: str = "mono"
     batch_size: int = 8
+    num_shards: int = 1
     part: int = 0
     vocab_size: int = 50
     share_unit: str = "tokens"
@@ -54,5 +57,10 @@ class NumberedSource:
         names = dict.fromkeys(TASKS[self.mixture_or_task_name], 7)
         return {"vocabulary": "v", "mixture": self.mixture_or_task_name, "num_records": names}
 
-    def iterator(self):
-        return NumberedIterator(self)
+    def open_shard(self, shard):
+        return NumberedIterator(self, shard)
+
+    def iterator(self, rows=None):
+        return ShardedRows(
+            self.open_shard, num_shards=self.num_shards, batch_size=self.batch_size, rows=rows
+        )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from xlingual.data import feature_converters
 from xlingual.data.datasets import SeqioSource
+from xlingual.data.shards import merge_positions
 from xlingual.errors import ConfigError
 
 _LENGTHS = {"inputs": 24, "targets": 24}
@@ -148,27 +149,51 @@ def test_positions_of_loaded_tasks_do_not_grow_with_the_corpus(add_task, texts_o
 
 def test_restoring_a_foreign_position_is_refused(mixture, add_task, texts_of):
     add_task("task", texts_of("a", 30))
-    with pytest.raises(ConfigError, match="not saved by this kind"):
+    with pytest.raises(ConfigError, match="saved by another kind"):
         _source("task").iterator().restore(b"something else")
     state = _source(mixture).iterator().state()
     with pytest.raises(ConfigError, match="data position"):
         _source("task").iterator().restore(state)
 
 
-def test_hosts_share_the_records(add_task, texts_of):
+def test_shards_share_the_records(add_task, texts_of):
     texts = texts_of("one", 64)
     add_task("task", texts)
+    source = _source("task", num_epochs=1, feature_converter=_UNPACKED, num_shards=2)
     found = []
-    for host in range(2):
-        source = _source(
-            "task", num_epochs=1, feature_converter=_UNPACKED, host_index=host, host_count=2
-        )
-        batches = list(source.iterator())
+    for shard in range(2):
+        batches = list(source.open_shard(shard))
         assert {batch["encoder_input_tokens"].shape for batch in batches} == {(2, 24)}
         found.append({text for _, text in _examples(batches)})
     assert not found[0] & found[1]
     assert found[0] | found[1] == set(texts)
     assert source.spec["encoder_input_tokens"].shape == (4, 24)
+
+
+@pytest.mark.parametrize(
+    ("num_shards", "counts"),
+    [
+        (2, (2, 1)),
+        pytest.param(2, (4, 2, 1, 4), marks=pytest.mark.slow),
+        pytest.param(1, (1, 4, 2), marks=pytest.mark.slow),
+    ],
+)
+def test_any_number_of_hosts_reads_the_same_batches_and_takes_over(mixture, num_shards, counts):
+    source = _source(mixture, num_shards=num_shards)
+    whole = _take(source.iterator(), 3 * len(counts))
+    hosts = [source.iterator(rows) for rows in np.split(np.arange(4), counts[0])]
+    batches = [_join(parts) for parts in zip(*(_take(h, 3) for h in hosts), strict=True)]
+    for changed in counts[1:]:
+        position = merge_positions([host.state() for host in hosts])
+        hosts = [source.iterator(rows) for rows in np.split(np.arange(4), changed)]
+        for host in hosts:
+            host.restore(position)
+        batches += [_join(parts) for parts in zip(*(_take(h, 3) for h in hosts), strict=True)]
+    _assert_same(whole, batches)
+
+
+def _join(parts):
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _shares(batches, num_tasks, weigh):
@@ -303,12 +328,10 @@ def test_missing_data_files_are_named(add_task, tmp_path):
         _ = _source("task").tasks
 
 
-def test_batches_must_divide_over_hosts(add_task, texts_of):
+def test_batches_must_divide_over_shards(add_task, texts_of):
     add_task("task", texts_of("a", 5))
-    with pytest.raises(ConfigError, match="batch_size=4 does not divide over 3 hosts"):
-        _source("task", host_index=0, host_count=3).iterator()
-    with pytest.raises(ConfigError, match="host_index is 2"):
-        _ = _source("task", host_index=2, host_count=2).tasks
+    with pytest.raises(ConfigError, match="num_shards=3, batch_size=4; expected"):
+        _source("task", num_shards=3)
 
 
 def test_tasks_of_different_vocabularies_do_not_mix(add_task, add_mixture, texts_of):

@@ -170,8 +170,6 @@ def test_a_source_has_groups_where_a_task_of_it_has(tasks, converter, name, has_
         task_feature_lengths=_LENGTHS,
         batch_size=4,
         feature_converter=converter(),
-        host_index=0,
-        host_count=1,
     )
     batch = next(source.iterator())
     assert ("decoder_group_ids" in batch) == has_groups
@@ -209,8 +207,6 @@ def test_stages_with_and_without_groups_make_one_run(tasks, first):
         task_feature_lengths=_LENGTHS,
         batch_size=8,
         feature_converter=EncDecFeatureConverter(),
-        host_index=0,
-        host_count=1,
     )
     last = "groups" if first == "plain" else "plain"
     source = StagedSource(base=base, stages=[(6, first, True), (7, last)])

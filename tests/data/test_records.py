@@ -69,9 +69,7 @@ def test_without_shuffle_records_come_in_order_and_end(records):
 @pytest.mark.parametrize("kind", ["loaded", "streamed"])
 def test_hosts_share_records_without_overlap(kind):
     shares = [
-        _read(
-            _load(kind).stream(records_lib.Order(seed=3, num_epochs=1, host_index=i, host_count=4))
-        )
+        _read(_load(kind).stream(records_lib.Order(seed=3, num_epochs=1, shard=i, num_shards=4)))
         for i in range(4)
     ]
     assert sorted(itertools.chain(*shares)) == list(range(_COUNT))
@@ -127,7 +125,7 @@ def test_streamed_hosts_share_files_when_there_are_enough(tmp_path):
         {
             line.decode()
             for line in found.stream(
-                records_lib.Order(seed=1, num_epochs=1, host_index=i, host_count=2)
+                records_lib.Order(seed=1, num_epochs=1, shard=i, num_shards=2)
             ).as_numpy_iterator()
         }
         for i in range(2)

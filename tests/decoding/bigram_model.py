@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xlingual.models.cache import rows_of_copies
 from xlingual.outputs import ModelOutputs
 
 
@@ -42,6 +43,13 @@ class BigramModel:
         return jnp.repeat(cache, times, axis=0)
 
     def gather_rows(self, cache, parents):
+        return cache
+
+    def insert_rows(self, cache, new, rows):
+        index = rows_of_copies(rows, len(new) // len(rows))
+        return cache.at[index].set(new, mode="drop")
+
+    def cut_source(self, cache, length):
         return cache
 
     def apply(self, params, batch, *, dropout_key=None):

@@ -22,6 +22,7 @@ def test_equals_transformers_token_for_token(theirs, kind, num_beams):  # noqa: 
     prompts = rng.integers(2, model.vocab_size, (len(PROMPT_LENGTHS), max(PROMPT_LENGTHS)))
     inside = np.arange(prompts.shape[1]) < np.array(PROMPT_LENGTHS)[:, None]
     prompts = np.where(inside, prompts, 0).astype(np.int32)
+    prompts[:, 0] = 0  # where ours reads the start token
 
     def search(params, tokens, lengths):
         batch = {"decoder_prefix_tokens": tokens, "decoder_prefix_lengths": lengths}
@@ -31,8 +32,9 @@ def test_equals_transformers_token_for_token(theirs, kind, num_beams):  # noqa: 
     found = quick_jit(search)(params, prompts, np.array(PROMPT_LENGTHS, np.int32))
     distinct = set()
     for row, length in enumerate(PROMPT_LENGTHS):
+        prompt = [[reference.config.bos_token_id, *prompts[row, 1:length]]]
         written = reference.generate(
-            torch.tensor(prompts[row : row + 1, :length]).long(),
+            torch.tensor(prompt).long(),
             max_new_tokens=MAX_LENGTH,
             num_beams=num_beams,
             num_return_sequences=num_beams,

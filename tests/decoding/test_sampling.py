@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.decoding.transformers_models import MODEL, oracle, quick_jit, sources, torch
+from tests.decoding.transformers_models import MODEL, START, oracle, quick_jit, sources, torch
 from xlingual.decoding.sampling import sample_decode, warp_logits
 
 SETTINGS = [
@@ -84,7 +84,7 @@ def test_frequencies_of_the_first_token_are_its_probabilities(sample):
         logits = theirs(
             input_ids=torch.tensor(row).long(),
             attention_mask=torch.tensor(row > 0).long(),
-            decoder_input_ids=torch.zeros((1, 1), dtype=torch.long),
+            decoder_input_ids=torch.full((1, 1), START),
         ).logits[:, 0]
     expected = their_probabilities(logits.numpy(), temperature=0.9, top_k=20, top_p=0.9)[0]
     tokens = np.repeat(row, 4, axis=0)

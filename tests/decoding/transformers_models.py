@@ -20,11 +20,15 @@ from tests.checkpointing import small_models  # noqa: E402
 
 torch.set_num_threads(1)  # the models are too small to share
 
-LAYERS = 2
+LAYERS, START = 2, 3
 SIZES = {"vocab_size": 40, "d_model": 16, "d_ff": 24, "d_kv": 8, "num_heads": 2}
 MODEL = EncoderDecoder(
     TransformerConfig(
-        **SIZES, num_encoder_layers=LAYERS, num_decoder_layers=LAYERS, dtype="float32"
+        **SIZES,
+        num_encoder_layers=LAYERS,
+        num_decoder_layers=LAYERS,
+        start_token_id=START,
+        dtype="float32",
     )
 )
 
@@ -40,7 +44,7 @@ def oracle(seed, eos_boost=0.0):
             num_decoder_layers=LAYERS,
             dropout_rate=0.0,
             feed_forward_proj="gated-gelu",
-            decoder_start_token_id=0,
+            decoder_start_token_id=START,
         )
     )
     with torch.no_grad():

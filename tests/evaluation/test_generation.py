@@ -37,11 +37,13 @@ def test_order_and_number_of_requests_change_nothing_and_compile_nothing():
     generator = make(shapes=TWO, mode="sample", n_best=2, top_k=8)
     found = plain(generator(REQUESTS))
     assert all(len(outputs) == 2 for outputs in found)
-    assert generator.num_programs == 2
+    assert plain(generator([REQUESTS[0]])) == found[:1]
+    # To fill a pool of either length; to cut one, to fill its slots again, and to take steps.
+    assert generator.num_programs == 5
     for chosen in ([8, 1, 0], [3], [5, 4, 7, 6, 2, 0, 1], [1, 3, 5, 8]):
         again = plain(generator([REQUESTS[i] for i in chosen]))
         assert again == [found[i] for i in chosen]
-    assert generator.num_programs == 2
+    assert generator.num_programs == 5
 
 
 def test_a_sharded_cache_gives_what_one_device_gives():

@@ -63,8 +63,6 @@ def _losses(family, pack):
         batch_size=4 if pack else 16,
         feature_converter=converter(pack=pack, group_size=16),
         shuffle=False,
-        host_index=0,
-        host_count=1,
     )
     model = make(
         TransformerConfig(

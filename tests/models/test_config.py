@@ -30,8 +30,9 @@ SIZES = {
         ({"num_encoder_layers": -1}, "num_encoder_layers=-1"),
         ({"dropout_rate": 1.0}, r"dropout_rate=1.0; expected a value in \[0, 1\)"),
         ({"dtype": "float16"}, "dtype='float16'; expected one of bfloat16, float32"),
-        ({"remat": True}, "remat=True; expected one of none, minimal, full"),
+        ({"remat": True}, "remat=True; expected one of none, minimal, dots, full, offload"),
         ({"num_relpos_buckets": 30}, "num_relpos_buckets=30; expected a multiple of 4"),
+        ({"start_token_id": 64}, "start_token_id=64; expected less than vocab_size=64"),
         ({"max_relpos_distance": 16}, "max_relpos_distance=16; expected an integer of at least 17"),
     ],
 )

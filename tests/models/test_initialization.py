@@ -101,6 +101,8 @@ def test_other_tokens_are_means_of_their_parts(old, new, params):
             for table, before in zip(_tables(resized), _tables(params), strict=True):
                 np.testing.assert_allclose(table[index], before[parts].mean(axis=0), atol=1e-6)
     assert averaged > 10
+    both = new.tokenizer.PieceToId("<2en>"), old.tokenizer.PieceToId("<2en>")
+    assert plan.new_id(both[1]) == both[0] != both[1] and plan.new_id(plan.num_old) is None
     assert plan.describe().startswith(f"{plan.copied.sum()} rows copied, {averaged} averaged, ")
 
 

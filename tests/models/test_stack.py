@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xlingual.models.config import REMAT_POLICIES
+
 ROWS = [[([5, 6, 7, 1], [8, 9, 1]), ([11, 1], [12, 13, 1])], [([14, 15, 1], [16, 1])]]
 LENGTHS = (7, 7)
 
@@ -71,28 +73,44 @@ def test_rematerialisation_changes_no_number(make_model, random_params, make_bat
     """With dropout, so that a mask drawn anew in the backward pass would show."""
     batch = make_batch("encoder_decoder", ROWS, LENGTHS)
     key = jax.random.key(3)
-    none, minimal, full = (
-        make_model("encoder_decoder", dropout_rate=0.2, remat=remat)
-        for remat in ("none", "minimal", "full")
+    none, *others = (
+        make_model("encoder_decoder", dropout_rate=0.2, remat=remat) for remat in REMAT_POLICIES
     )
     params = random_params(none)
     expected = logits_and_grads(none, params, batch, key)
-    assert_close(logits_and_grads(minimal, params, batch, key), expected, 1e-5)
-    assert_close(logits_and_grads(full, params, batch, key), expected, 1e-5)
+    for other in others:
+        assert_close(logits_and_grads(other, params, batch, key), expected, 1e-5)
+
+
+def test_offloaded_activations_are_in_the_memory_of_the_host(make_model, random_params, make_batch):
+    """And the numbers stay those of the policy that saves the same arrays on the device."""
+    batch = make_batch("decoder_only", ROWS, LENGTHS)
+    model = make_model("decoder_only", remat="offload")
+    params = random_params(model)
+
+    def loss(p):
+        return jnp.sum(jnp.tanh(model.apply(p, batch).logits))
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(params))
+    # Query, key, value, out, and the two inner products of the feed-forward layer.
+    assert text.count("MemorySpace.Host") == 6
+    found = logits_and_grads(model, params, batch)
+    expected = logits_and_grads(make_model("decoder_only", remat="minimal"), params, batch)
+    assert_close(found, expected, 1e-6)
 
 
 def test_remat_saves_less(family, make_model, random_params, make_batch):
     """What the forward pass keeps for the backward one, counted in the traced residuals."""
     batch = make_batch(family, ROWS, LENGTHS)
     saved = {}
-    for remat in ("none", "minimal", "full"):
+    for remat in ("none", "dots", "minimal", "full"):
         model = make_model(family, remat=remat)
         params = random_params(model)
         _, pullback = jax.eval_shape(
             lambda p, m=model: jax.vjp(lambda q: m.apply(q, batch).logits, p), params
         )
         saved[remat] = sum(leaf.size for leaf in jax.tree.leaves(pullback))
-    assert saved["full"] < saved["minimal"] < saved["none"]
+    assert saved["full"] < saved["minimal"] < saved["dots"] < saved["none"]
 
 
 def test_bfloat16_is_close_to_float32(family, baseline, make_model):

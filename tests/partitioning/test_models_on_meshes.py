@@ -107,7 +107,8 @@ def count_constraints(model, partitioner, spec):
 def test_every_constraint_is_lowered(family, partitioner, make_model, batch_spec):
     num_layers = 3
     # Attention: query, keys, values, attended heads. After each sub-layer: the residual stream.
-    # Feed-forward: the inner activations. Once a stack: the embedded tokens. Once: the logits.
+    # Feed-forward: the inner activations. Once a stack: the embedded tokens, as they are looked up
+    # and as the layers read them. Once: the logits.
     attention, feed_forward = 4 + 1, 1 + 1
     layer = {
         "encoder_decoder": (attention + feed_forward) + (2 * attention + feed_forward),
@@ -117,7 +118,7 @@ def test_every_constraint_is_lowered(family, partitioner, make_model, batch_spec
     layers = {"num_decoder_layers": num_layers}
     if family == "encoder_decoder":
         layers["num_encoder_layers"] = num_layers
-    once = stacks + 1
+    once = 2 * stacks + 1
     unrolled = make_model(family, scan_layers=False, **layers)
     assert count_constraints(unrolled, partitioner, batch_spec) == once + num_layers * layer
     scanned = make_model(family, **layers)

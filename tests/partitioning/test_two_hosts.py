@@ -32,7 +32,7 @@ try:
 except ConfigError:
     refused = "yes"
 total = int(weigh(batch["tokens"]))
-print("RESULT", rows.start, rows.stop, batch["tokens"].shape[0], total, refused)
+print("RESULT", rows[0], rows[-1] + 1, batch["tokens"].shape[0], total, refused)
 """
 
 

@@ -65,25 +65,33 @@ def _task(paths, /, **settings):
     return FileTask(**{**default, "files": paths["text"], **settings})
 
 
+def _pairs(paths):
+    return _task(
+        paths,
+        name="own_pairs",
+        objective="translation",
+        langs=("de", "en"),
+        files=paths["pairs"],
+    )
+
+
+def _code(paths, langs):
+    return _task(
+        paths,
+        name="own_code",
+        objective="ptlm",
+        langs=langs,
+        records="code",
+        files=paths["code"],
+    )
+
+
 def test_one_of_each_kind_makes_batches(files):
     tasks = (
         _task(files, name="own_text", split_shares={"train": 0.9, "validation": 0.1}),
         _task(files, name="own_jsonl", files=files["jsonl"], options={"noise_density": 0.3}),
-        _task(
-            files,
-            name="own_pairs",
-            objective="translation",
-            langs=("de", "en"),
-            files=files["pairs"],
-        ),
-        _task(
-            files,
-            name="own_code",
-            objective="ptlm",
-            langs=("en", "python"),
-            records="code",
-            files=files["code"],
-        ),
+        _pairs(files),
+        _code(files, langs=("en", "python")),
     )
     names = file_tasks.register_files(tasks, (FileMixture(name="own_mixture"),), **_SMALL)
     assert names == ("own_text", "own_jsonl", "own_pairs", "own_code")
@@ -211,21 +219,8 @@ def test_a_vocabulary_file_is_used_as_it_is(files, tmp_path):
 
 def test_a_trained_vocabulary_holds_the_tags_of_all_languages(files):
     tasks = (
-        _task(
-            files,
-            name="own_pairs",
-            objective="translation",
-            langs=("de", "en"),
-            files=files["pairs"],
-        ),
-        _task(
-            files,
-            name="own_code",
-            objective="ptlm",
-            langs=("python", "en"),
-            records="code",
-            files=files["code"],
-        ),
+        _pairs(files),
+        _code(files, langs=("python", "en")),
     )
     file_tasks.register_files(tasks, **_SMALL)
     vocabulary = seqio.TaskRegistry.get("own_code").output_features["targets"].vocabulary

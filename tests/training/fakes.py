@@ -31,15 +31,17 @@ FAMILIES = ("encoder_decoder", "decoder_only")
 class FakeIterator:
     """Batches from (seed, number of the batch); the position is that number."""
 
-    def __init__(self, source):
+    def __init__(self, source, rows=None):
         self.source = source
+        self.rows = slice(None) if rows is None else rows
         self.number = 0
 
     def __next__(self):
         if self.source.num_batches is not None and self.number >= self.source.num_batches:
             raise StopIteration
         self.number += 1
-        return make_batch(self.source, self.number - 1)
+        batch = make_batch(self.source, self.number - 1)
+        return {name: values[self.rows] for name, values in batch.items()}
 
     def state(self):
         return str(self.number).encode()
@@ -78,8 +80,8 @@ class FakeSource:
             "batch_size": self.batch_size,
         }
 
-    def iterator(self):
-        return FakeIterator(self)
+    def iterator(self, rows=None):
+        return FakeIterator(self, rows)
 
     def declared_shares(self, steps):
         del steps

@@ -28,8 +28,8 @@ class Arm(FakeSource):
     part: int = 0
     family: str = "fake"
 
-    def iterator(self):
-        inner = super().iterator()
+    def iterator(self, rows=None):
+        inner = super().iterator(rows)
         if self.mixture_or_task_name == "same":
             repeated = make_batch(self, 0)
 
@@ -105,8 +105,8 @@ def test_the_reward_is_the_fall_of_the_loss_on_a_batch_of_its_own(tmp_path, monk
     class Watched(Arm):
         mixture_or_task_name: str = "noise"
 
-        def iterator(self):
-            inner = super().iterator()
+        def iterator(self, rows=None):
+            inner = super().iterator(rows)
 
             class Iterator:
                 state, restore = inner.state, inner.restore
@@ -147,11 +147,7 @@ import jax
 jax.distributed.initialize(f"localhost:{sys.argv[1]}", num_processes=2, process_id=int(sys.argv[2]))
 """
 RUN = """
-import dataclasses
 import sys
-
-import jax
-import numpy as np
 
 from tests.training import test_curriculum as t
 from tests.training.fakes import make_arguments
@@ -162,26 +158,10 @@ from xlingual.training import curriculum, loop
 
 partitioner = Partitioner(rules=rules.data_parallel(), data=2)
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rows(t.Arm):
-    def iterator(self):
-        inner = super().iterator()
-        rows = partitioner.host_rows(self.batch_size)
-
-        class Iterator:
-            state, restore = inner.state, inner.restore
-
-            def __next__(self):
-                return {name: values[rows] for name, values in next(inner).items()}
-
-        return Iterator()
-
-
 seen = []
 draw = curriculum.bandit.draw
 curriculum.bandit.draw = lambda *a: seen.append(draw(*a)) or seen[-1]
-source = ArmsSource(base=Rows(), arms={"lm": "same", "mt": "noise"})
+source = ArmsSource(base=t.Arm(), arms={"lm": "same", "mt": "noise"})
 state = loop.train(
     **make_arguments(
         sys.argv[3], source=source, partitioner=partitioner, train_steps=60,

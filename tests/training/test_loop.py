@@ -73,8 +73,8 @@ def test_the_order_of_a_step(tmp_path, monkeypatch):
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Source(FakeSource):
-        def iterator(self):
-            inner = super().iterator()
+        def iterator(self, rows=None):
+            inner = super().iterator(rows)
 
             class Iterator:
                 state = inner.state
@@ -231,8 +231,8 @@ def test_an_allowed_change_of_data_starts_the_stream_anew(tmp_path):
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Source(FakeSource):
-        def iterator(self):
-            inner = super().iterator()
+        def iterator(self, rows=None):
+            inner = super().iterator(rows)
             inner.restore = starts.append
             return inner
 

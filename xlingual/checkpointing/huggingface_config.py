@@ -35,6 +35,9 @@ FAMILIES: Mapping[str, str] = {
 
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
+START_TOKEN = {"encoder_decoder": "decoder_start_token_id", "decoder_only": "bos_token_id"}
+"""Family -> setting that is our `start_token_id`; 0 where it is missing."""
+
 T5_SIZES = {
     "vocab_size": "vocab_size",
     "d_model": "d_model",
@@ -97,7 +100,6 @@ _MUST_BE: Mapping[str, tuple[Any, ...]] = {
     "attention_dropout": (0, 0.0, None),
     "is_decoder": (False, None),
     "add_cross_attention": (False, None),
-    "decoder_start_token_id": (0, None),
     "pruned_heads": ({}, None),
     "quantization_config": (None,),
 }
@@ -130,6 +132,7 @@ _WITHOUT_EFFECT = frozenset(
         "bos_token_id",
         "eos_token_id",
         "pad_token_id",
+        "decoder_start_token_id",
         "sep_token_id",
         "tokenizer_class",
         "task_specific_params",
@@ -226,6 +229,7 @@ def from_huggingface(
             f"{source} describes a model that cannot be represented ({len(wrong)} settings):\n"
             + "\n".join(f"  {line}" for line in wrong)
         )
+    fields["start_token_id"] = given.get(START_TOKEN[FAMILIES[model_type]]) or 0
     output_scale = 1.0
     if not tied and FAMILIES[model_type] == "encoder_decoder" and _scales(model_type, given, tied):
         output_scale = fields["d_model"] ** -0.5

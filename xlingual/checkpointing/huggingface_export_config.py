@@ -13,6 +13,7 @@ from xlingual.checkpointing.huggingface_config import (
     ARCHITECTURES,
     DECODER_SIZES,
     FAMILIES,
+    START_TOKEN,
     T5_SIZES,
 )
 from xlingual.errors import ConfigError
@@ -121,13 +122,13 @@ def to_huggingface(
       dtype: of the tensors.
       transformers: major version that shall read them.
       token_ids: `bos_token_id` and its like; those that are missing take the defaults of SeqIO's
-        vocabularies: padding 0, which also starts a sequence, and EOS 1.
+        vocabularies: padding 0 and EOS 1. What starts a sequence is told by `config`.
       max_length: `max_position_embeddings` of a decoder; None to leave it open.
     """
     encoder_decoder = FAMILIES[model_type] == "encoder_decoder"
     table = T5_SIZES if encoder_decoder else DECODER_SIZES
-    start = "decoder_start_token_id" if encoder_decoder else "bos_token_id"
-    ids = {"pad_token_id": 0, "eos_token_id": 1, start: 0} | dict(token_ids)
+    start = START_TOKEN[FAMILIES[model_type]]
+    ids = {"pad_token_id": 0, "eos_token_id": 1, **token_ids, start: config.start_token_id}
     settings: dict[str, Any] = {
         "architectures": [ARCHITECTURES[model_type]],
         "model_type": model_type,

@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -102,7 +103,9 @@ def import_weights(
     config = dataclasses.replace(checkpoint.config, scan_layers=options.scan_layers)
     shapes = param_shapes(make_model(checkpoint.family, config), partitioner, options.dtype)
     params = read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored)
+    details = dict(checkpoint.details)
     if options.rows is not None:
+        details["token_ids"] = _moved_ids(details.get("token_ids", {}), options.rows)
         config, params = _with_other_rows(
             checkpoint.family, config, params, options.rows, options, partitioner
         )
@@ -112,7 +115,7 @@ def import_weights(
             config=dataclasses.asdict(config),
             source=str(source),
             vocabulary={"tokenizer_files": write_tokenizer(unfinished)},
-            details=dict(checkpoint.details),
+            details=details,
         )
         text = model_gin(checkpoint.family, config, source=source.name)
         (unfinished / MODEL_GIN).write_text(text, encoding="utf-8")
@@ -131,13 +134,25 @@ def _with_other_rows(
     """Returns configuration and parameters for another vocabulary, cut like the others."""
     resized = initialization.resize_params(params, rows, seed=options.seed)
     vocab_size = initialization.padded_vocab_size(rows.num_new)
-    config = dataclasses.replace(config, vocab_size=vocab_size)
+    start = rows.new_id(config.start_token_id) if config.start_token_id else 0
+    config = dataclasses.replace(config, vocab_size=vocab_size, start_token_id=start or 0)
     shapes = param_shapes(make_model(family, config), partitioner, options.dtype)
 
     def place(array: jax.Array | np.ndarray, shape: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(array, shape.sharding) if isinstance(array, np.ndarray) else array
 
     return config, jax.tree.map(place, resized, shapes)
+
+
+def _moved_ids(token_ids: Mapping[str, Any], rows: RowPlan) -> dict[str, Any]:
+    """Ids of special tokens under another vocabulary; without those that it lacks."""
+    moved = {}
+    for name, value in token_ids.items():
+        found = [rows.new_id(i) for i in (value if isinstance(value, list) else [value])]
+        kept = [index for index in found if index is not None]
+        if kept:
+            moved[name] = kept if isinstance(value, list) else kept[0]
+    return moved
 
 
 @contextlib.contextmanager

@@ -86,8 +86,7 @@ class CheckpointManager:
             cleanup_tmp_directories=True,
             enable_background_delete=True,
         )
-        index, count = jax.process_index(), jax.process_count()
-        self._position_file = f"process_{index:05d}_of_{count:05d}"
+        self._position_file = _position_file(jax.process_index(), jax.process_count())
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=options,
@@ -151,21 +150,31 @@ class CheckpointManager:
         """Returns the metadata of a checkpoint, without its arrays."""
         return self._load_metadata(step)["run"]
 
-    def load_position(self, step: int) -> bytes:
-        """Returns where the data stream of this process stood.
+    def load_positions(self, step: int) -> list[bytes]:
+        """Returns where the data stream stood: of this process, or of all.
+
+        Args:
+          step: of the checkpoint.
+
+        Returns:
+          The position of this process alone if as many processes wrote the checkpoint as there are
+          now; else those of all that wrote it, in their order.
 
         Raises:
-          ConfigError: the checkpoint was written by another number of processes.
+          ConfigError: the file of a process is missing.
         """
         item = self._folder / str(step) / "position"
-        if not (item / self._position_file).exists():
-            found = sorted(path.name for path in item.glob("process_*"))
+        found = sorted(path.name for path in item.glob("process_*_of_*"))
+        if self._position_file in found:
+            return [(item / self._position_file).read_bytes()]
+        written_by = int(found[0].rpartition("_")[2]) if found else 1
+        expected = [_position_file(index, written_by) for index in range(written_by)]
+        if found != expected:
             raise ConfigError(
-                f"checkpoint {step} has the data positions {found}; expected "
-                f"{self._position_file}: resume with the number of processes that wrote it"
+                f"checkpoint {step} has the data positions {found}; expected {expected}: a file is "
+                f"missing in {item}"
             )
-        restored = self._manager.restore(step, args=ocp.args.Composite(position=BytesRestore()))
-        return restored["position"]
+        return [(item / name).read_bytes() for name in found]
 
     def load_state(self, step: int, shapes: PyTree) -> PyTree:
         """Returns the arrays of a checkpoint, bit for bit, cut as `shapes` says.
@@ -203,6 +212,10 @@ class CheckpointManager:
     def close(self) -> None:
         """Waits for what was started, and ends the background work."""
         self._manager.close()
+
+
+def _position_file(index: int, count: int) -> str:
+    return f"process_{index:05d}_of_{count:05d}"
 
 
 def describe_arrays(tree: PyTree) -> dict[str, str]:

@@ -16,6 +16,7 @@ _COMMON = {
     "dtype": "ACTIVATION_DTYPE",
     "logits_via_embedding": "LOGITS_VIA_EMBEDDING",
     "per_layer_relpos": "PER_LAYER_RELPOS",
+    "start_token_id": "START_TOKEN_ID",
     "scan_layers": "SCAN_LAYERS",
     "remat": "REMAT",
 }

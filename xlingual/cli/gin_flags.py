@@ -26,16 +26,20 @@ def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(gin_overrides=[])
 
 
-def parse_gin(args: argparse.Namespace) -> None:
+def parse_gin(args: argparse.Namespace, *, complete: bool = True) -> None:
     """Parses the gin files and overrides of `args`.
 
     If their modules use TensorFlow, it is kept off the accelerators: it would take their memory.
+
+    Args:
+      args: with the gin options.
+      complete: whether every macro that must be set has to be (`config.parse`).
 
     Raises:
       ConfigError: as `config.parse`.
     """
     with hide_native_logs():
-        config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths)
+        config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths, complete=complete)
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is not None:
             tensorflow.get_logger().setLevel("ERROR")

@@ -3,16 +3,14 @@
 import argparse
 import dataclasses
 import itertools
-import pathlib
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gin
 import numpy as np
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
-from xlingual.cli import gin_flags, inspection
+from xlingual.cli import filter_report, gin_flags, inspection, reports
 from xlingual.data import feature_converters, task_checks, task_registry
 from xlingual.data.arms import ArmsSource
 from xlingual.data.datasets import SeqioSource
@@ -28,8 +26,8 @@ CONVERTERS = {
     "decoder_only": feature_converters.DecoderFeatureConverter,
 }
 _ROWS = 128
+_FILTERED_RECORDS = 4096
 _LONGER = 8
-_PIPE_WIDTH = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,15 +58,10 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigError(f"--num_examples={args.num_examples}; expected 0 or more")
     title, source = _source_of(args)
     parts = report(source, args.num_examples)
-    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
-    for part in parts:
-        console.print(part)
+    reports.print_report(parts)
     if args.html:
-        page = inspection.html_page(f"xlingual inspect {title}", parts)
-        try:
-            pathlib.Path(args.html).write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--html={args.html} cannot be written: {error}") from error
+        page = reports.html_page(f"xlingual inspect {title}", parts)
+        reports.write_file("--html", args.html, page.encode("utf-8"))
     return 0
 
 
@@ -117,6 +110,7 @@ def _report_one(heading: str, source: Any, num_examples: int) -> list[Renderable
         table,
         inspection.column_notes(tasks[0].share_unit),
         inspection.fill_line(batches),
+        *filter_report.filter_parts([one.name for one in tasks], source.split, _FILTERED_RECORDS),
     ]
     if num_examples:
         vocabulary = task_checks.load_vocabulary_of(

@@ -5,15 +5,15 @@ renderables go to a terminal and to an HTML page.
 """
 
 import dataclasses
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import seqio
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from xlingual.cli.reports import table_of
 from xlingual.data import vocabularies
 from xlingual.data.base import TaskInfo
 from xlingual.data.byte_vocabulary import ByteVocabulary
@@ -26,7 +26,6 @@ Batch = Mapping[str, np.ndarray]
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 _SENTINEL, _CONTROL, _UNWEIGHTED, _HALF = "bold reverse", "bold underline", "dim strike", "italic"
-_PAGE_WIDTH = 140
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ def mixture_text(mixture: str | Mapping[str, float]) -> str:
 
 def stage_table(stages: Sequence[Stage]) -> Table:
     """Returns one row a stage: what it trains on, from which step to which, and how it ends."""
-    table = _table("stages", ("stage", "mixture"), ("first step", "last step"))
+    table = table_of("stages", ("stage", "mixture"), ("first step", "last step"))
     table.add_column("then", overflow="fold")
     begin = 0
     for number, stage in enumerate(stages, start=1):
@@ -119,7 +118,7 @@ def stage_table(stages: Sequence[Stage]) -> Table:
 
 def arm_table(arms: Mapping[str, str | Mapping[str, float]]) -> Table:
     """Returns one row an arm: what it trains on."""
-    table = _table("arms, one a step; how often each is drawn is learned", ("arm", "mixture"))
+    table = table_of("arms, one a step; how often each is drawn is learned", ("arm", "mixture"))
     for name, mixture in arms.items():
         table.add_row(Text(name), Text(mixture_text(mixture)))
     return table
@@ -135,7 +134,7 @@ def task_table(
 ) -> Table:
     """Returns one row a task: shares and rates, sizes, and what the lengths cost."""
     columns = ("declared", "rate", "realised", "inputs", "targets", "seen", "an epoch", "dropped")
-    table = _table(title, ("task",), (*columns, "parts"))
+    table = table_of(title, ("task",), (*columns, "parts"))
     weights = np.concatenate([b["decoder_loss_weights"].ravel() for b in batches])
     ids = np.concatenate([b["decoder_task_ids"].ravel() for b in batches])
     sums = np.bincount(ids, weights, minlength=len(tasks) + 1)[1:]
@@ -257,31 +256,6 @@ def piece_of(vocabulary: seqio.Vocabulary, token: int) -> str:
     if isinstance(vocabulary, ByteVocabulary | TokenizerVocabulary):
         return vocabulary.id_to_piece(token)
     return str(vocabulary.decode([token]))
-
-
-def html_page(title: str, parts: Sequence[RenderableType]) -> str:
-    """Returns a page of its own, without links to anything, that shows `parts`."""
-    console = Console(
-        record=True,
-        width=_PAGE_WIDTH,
-        file=io.StringIO(),
-        force_terminal=True,
-        legacy_windows=False,
-    )
-    for part in parts:
-        console.print(part)
-    page = console.export_html(inline_styles=True)
-    safe = title.replace("&", "&amp;").replace("<", "&lt;")
-    return page.replace("<head>", f"<head>\n<title>{safe}</title>", 1)
-
-
-def _table(title: str, words: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    for column in words:
-        table.add_column(column, overflow="fold")
-    for column in numbers:
-        table.add_column(column, justify="right", overflow="fold")
-    return table
 
 
 def _example(row: Batch, place: tuple[int, int, int]) -> Shown:

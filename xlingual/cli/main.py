@@ -18,12 +18,22 @@ import xlingual.cli
 from xlingual.errors import ConfigError
 
 NOT_VERBS = (
+    "corpus_choice",
+    "filter_report",
     "main",
     "gin_flags",
+    "gin_job",
     "inspection",
     "line_files",
+    "processes",
+    "reports",
     "tokenizer_choice",
     "trained_model",
+    "vocab_allocate",
+    "vocab_extend",
+    "vocab_merge",
+    "vocab_report",
+    "vocab_train",
     "vocabulary_choice",
 )
 OVERRIDES = ("gin", "beam")

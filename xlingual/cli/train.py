@@ -1,6 +1,7 @@
 """`xlingual train`: reads gin files and runs the train loop they describe."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -8,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import gin
-import jax
 
 from xlingual import config
-from xlingual.cli import gin_flags
+from xlingual.cli import gin_flags, processes
 from xlingual.errors import ConfigError
 from xlingual.training import loop
 
@@ -22,11 +22,7 @@ EXAMPLE = "xlingual train --gin_file=gin/experiments/toy.gin --gin.MODEL_DIR=run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
     gin_flags.add_gin_arguments(parser)
-    parser.add_argument(
-        "--multiprocess",
-        action="store_true",
-        help="one process of several (TPU pods, GPU clusters): calls jax.distributed.initialize",
-    )
+    processes.add_process_arguments(parser)
     parser.add_argument(
         "--dry_run", action="store_true", help="parse and print the configuration, then stop"
     )
@@ -42,14 +38,14 @@ def main(args: argparse.Namespace) -> int:
     if not args.gin_file:
         raise ConfigError("--gin_file: none given; expected at least one, e.g. " + EXAMPLE)
     _quiet_libraries()
-    if args.multiprocess:
-        jax.distributed.initialize()
-    gin_flags.parse_gin(args)
     if args.dry_run:
+        gin_flags.parse_gin(args)
         print(config.full_config())
         return 0
-    train = _bound_train()
-    train(config_text=config.operative_config)
+    wanted = processes.wanted_processes(args)
+    with contextlib.nullcontext() if wanted is None else processes.joined(wanted):
+        gin_flags.parse_gin(args)
+        _bound_train()(config_text=config.operative_config)
     return 0
 
 

@@ -78,9 +78,9 @@ def vocabulary_change(
     if args.new_rows not in METHODS:
         raise ConfigError(f"--new_rows={args.new_rows}; expected one of {', '.join(METHODS)}")
     old_path = pathlib.Path(args.tokenizer or source)
-    old = _load(old_path, as_is=True)
+    old = load_vocabulary_at(old_path, as_is=True)
     if args.vocabulary is not None:
-        new = _load(pathlib.Path(args.vocabulary))
+        new = load_vocabulary_at(pathlib.Path(args.vocabulary))
     else:
         new = _extended(old_path, args.append_languages.split(","), args.num_sentinels)
     from xlingual.data import tokenizer_files
@@ -93,7 +93,16 @@ def vocabulary_change(
     )
 
 
-def _load(path: pathlib.Path, **settings: Any) -> Any:
+def load_vocabulary_at(path: pathlib.Path, **settings: Any) -> Any:
+    """Returns the vocabulary of a SentencePiece file or of a folder with tokenizer files.
+
+    Args:
+      path: of the file or folder.
+      **settings: of `tokenizer_files.load_tokenizer_vocabulary`, for a folder.
+
+    Raises:
+      ConfigError: there is none.
+    """
     from xlingual.data import tokenizer_files, vocabularies
 
     if path.is_dir():
@@ -110,7 +119,7 @@ def _extended(path: pathlib.Path, languages: list[str], num_sentinels: int | Non
     language_names(languages)  # refuses unknown codes
     control = vocabularies.control_tokens(languages)
     count = vocabulary_extension.DEFAULT_SENTINELS if num_sentinels is None else num_sentinels
-    vocabulary = _load(path, as_is=True)
+    vocabulary = load_vocabulary_at(path, as_is=True)
     if hasattr(vocabulary, "sp_model"):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder, "extended.model")

@@ -56,9 +56,9 @@ class ArmsSource:
         """What must not change under a checkpoint; see `BatchSource`."""
         return self.combined.fingerprint({"arms": list(self.arms)})
 
-    def iterator(self) -> "ArmsIterator":
-        """Opens the streams of all arms at their beginnings."""
-        return ArmsIterator(self)
+    def iterator(self, rows: np.ndarray | None = None) -> "ArmsIterator":
+        """Opens the streams of all arms at their beginnings; see `BatchSource`."""
+        return ArmsIterator(self, rows)
 
     def declared_shares(self, steps: int) -> None:
         """Returns None: who chooses arms decides the shares."""
@@ -78,12 +78,12 @@ class ArmsSource:
 
 
 class ArmsIterator:
-    """This host's rows of the arm that was chosen last; implements `BatchIterator`."""
+    """Some rows, or all, of the arm that was chosen last; implements `BatchIterator`."""
 
-    def __init__(self, source: ArmsSource):
+    def __init__(self, source: ArmsSource, rows: np.ndarray | None = None):
         """Opens the streams of all arms; the first is chosen."""
         self._combined = source.combined
-        self._streams = {name: one.iterator() for name, one in self._combined.sources.items()}
+        self._streams = {name: one.iterator(rows) for name, one in self._combined.sources.items()}
         self._arm = next(iter(self._streams))
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
@@ -95,7 +95,7 @@ class ArmsIterator:
         self._arm = arm
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """Returns the next host batch of the chosen arm."""
+        """Returns the next rows of the chosen arm."""
         return self._combined.renumber(self._arm, next(self._streams[self._arm]))
 
     def state(self) -> bytes:

@@ -32,10 +32,10 @@ class TaskInfo:
 
 
 class BatchIterator(Protocol):
-    """An endless stream of this host's rows whose position can be saved."""
+    """An endless stream of rows, all or those of one host, whose position can be saved."""
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """Returns the next host batch: name -> [host_batch, length]."""
+        """Returns the next rows: name -> [host_batch, length]."""
 
     def state(self) -> bytes:
         """Returns the position after the batches handed out so far."""
@@ -70,8 +70,31 @@ class BatchSource(Protocol):
         determines the stream.
         """
 
-    def iterator(self) -> BatchIterator:
-        """Opens the stream at its beginning."""
+    def iterator(self, rows: np.ndarray | None = None) -> BatchIterator:
+        """Opens the stream at its beginning.
+
+        Row `r` of batch `n` is the same whichever rows are asked for, and a position merged from
+        those of all hosts (`shards.merge_positions`) serves any of them.
+
+        Args:
+          rows: [host_batch] int64, ascending: the rows of every global batch that this host
+            supplies; None for all rows. A run of one process leaves it out.
+        """
 
     def declared_shares(self, steps: int) -> Mapping[str, float] | None:
         """Returns task name -> declared share of the first `steps` steps; None if none is."""
+
+
+class ShardedSource(BatchSource, Protocol):
+    """A source whose batches are blocks of rows, each from a stream of its own.
+
+    Attributes:
+      batch_size: rows of a global batch.
+      num_shards: blocks of a batch.
+    """
+
+    batch_size: int
+    num_shards: int
+
+    def open_shard(self, shard: int) -> BatchIterator:
+        """Opens the stream of one block, `batch_size / num_shards` rows, at its beginning."""

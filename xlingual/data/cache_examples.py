@@ -37,7 +37,7 @@ def shard_of_records(task: seqio.Task, split: str, index: int, num_shards: int) 
       num_shards: how many there are; each record is in one of them.
     """
     records = StreamedRecords(source=task.source, split=split, shuffle_buffer_size=1)
-    order = Order(seed=0, shuffle=False, num_epochs=1, host_index=index, host_count=num_shards)
+    order = Order(seed=0, shuffle=False, num_epochs=1, shard=index, num_shards=num_shards)
     return records.stream(order)
 
 

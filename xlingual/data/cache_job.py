@@ -273,7 +273,7 @@ def _begin(root: pathlib.Path, plan: _Plan) -> None:
 
 def _check_same(path: pathlib.Path, plan: _Plan, found: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(plan.settings))
-    for name in sorted({*wanted, *found}):
+    for name in dict.fromkeys((*wanted, *found)):
         if found.get(name) != wanted.get(name):
             raise ConfigError(
                 f"{path} is of a cache with {name}={_short(found.get(name))}; this job has "

@@ -1,4 +1,4 @@
-"""A task or mixture as batches for this host: mixed, packed, reproducible, and resumable exactly.
+"""A task or mixture as batches: mixed, packed, reproducible, and resumable exactly.
 
 Built from SeqIO tasks, but mixed here, because a task id has to travel with each example, shares
 may be declared in target tokens, and the position must be a few kilobytes.
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import seqio
 import tensorflow as tf
 
@@ -29,6 +30,7 @@ from xlingual.data.leaf_streams import (
     same_features,
 )
 from xlingual.data.positions import TfDataIterator, pipeline_options
+from xlingual.data.shards import ShardedRows, check_shards
 from xlingual.data.task_statistics import TaskStatistics, measure_tasks
 from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
@@ -38,7 +40,8 @@ from xlingual.errors import ConfigError
 class SeqioSource:
     """Training batches from SeqIO; implements `BatchSource`.
 
-    The stream is a function of the fields, the data and the number of hosts.
+    The stream is a function of the fields and the data; not of the number of hosts, which share out
+    its shards (`shards.ShardedRows`).
 
     Attributes:
       mixture_or_task_name: what to train on: a registered name, or the names of tasks or mixtures
@@ -57,8 +60,9 @@ class SeqioSource:
       max_records_in_memory: a task with more records is streamed from its files.
       shuffle_buffer_size: records in the shuffle buffer of a streamed task.
       part: of a run that has several parts (stages, arms); each reads its records in another order.
-      host_index: this host; None asks JAX.
-      host_count: number of hosts; None asks JAX.
+      num_shards: parts of the records, each of which feeds its own rows of every batch; another
+        number is another order of the data. Hosts that outnumber the shards, or do not divide them,
+        read and prepare the same records several times.
     """
 
     mixture_or_task_name: str | Mapping[str, float]
@@ -75,8 +79,7 @@ class SeqioSource:
     max_records_in_memory: int = 200_000
     shuffle_buffer_size: int = 4096
     part: int = 0
-    host_index: int | None = None
-    host_count: int | None = None
+    num_shards: int = 1
 
     def __post_init__(self) -> None:
         task_checks.check_lengths(self.task_feature_lengths)
@@ -88,6 +91,7 @@ class SeqioSource:
             )
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}, expected at least 1")
+        check_shards(self.batch_size, self.num_shards)
         if self.num_epochs is not None and self.num_epochs < 1:
             raise ConfigError(f"num_epochs is {self.num_epochs}, expected at least 1, or None")
 
@@ -135,35 +139,35 @@ class SeqioSource:
             "num_epochs": self.num_epochs,
             "feature_converter": task_checks.describe_converter(self.feature_converter),
             "num_records": {name: records.count for name, records in self._records.items()},
-            "host_count": self._hosts[1],
+            "num_shards": self.num_shards,
         }
 
-    def iterator(self) -> TfDataIterator:
-        """Opens the stream of this host's rows at its beginning.
+    def iterator(self, rows: np.ndarray | None = None) -> ShardedRows:
+        """Opens the stream of some rows, or all, of every batch at its beginning; `BatchSource`."""
+        return ShardedRows(
+            self.open_shard, num_shards=self.num_shards, batch_size=self.batch_size, rows=rows
+        )
+
+    def open_shard(self, shard: int) -> TfDataIterator:
+        """Opens the stream of one shard's rows at its beginning.
 
         Raises:
-          ConfigError: as `tasks`, and a batch that does not divide over the hosts.
+          ConfigError: as `tasks`.
         """
-        host_count = self._hosts[1]
-        if self.batch_size % host_count:
-            raise ConfigError(
-                f"batch_size={self.batch_size} does not divide over {host_count} hosts"
-            )
         with as_config_error(f"mixture or task {self._name!r}"):
-            rows = self.feature_converter(self._mixed_examples(), self.task_feature_lengths)
-        batches = rows.batch(self.batch_size // host_count, drop_remainder=True).prefetch(2)
+            rows = self.feature_converter(self._mixed_examples(shard), self.task_feature_lengths)
+        batches = rows.batch(self.batch_size // self.num_shards, drop_remainder=True).prefetch(2)
         return TfDataIterator(batches.with_options(pipeline_options(len(self._tasks))))
 
-    def examples(self, task_name: str) -> tf.data.Dataset:
-        """Returns one task's endless examples on this host, before mixing; see `LeafStream`."""
-        leaves = {leaf.task.name: leaf for leaf in self._leaves}
-        host_index, host_count = self._hosts
+    def examples(self, task_name: str, shard: int = 0) -> tf.data.Dataset:
+        """Returns one task's endless examples in a shard, before mixing; see `LeafStream`."""
+        leaves = {leaf.task.name: leaf for leaf in self._leaves_of(shard)}
         order = records_lib.Order(
             seed=derive_seed(self._part_seed, f"order of {task_name}"),
             shuffle=self.shuffle,
             num_epochs=self.num_epochs,
-            host_index=host_index,
-            host_count=host_count,
+            shard=shard,
+            num_shards=self.num_shards,
         )
         return leaves[task_name].examples(self._records[task_name].stream(order))
 
@@ -210,23 +214,16 @@ class SeqioSource:
         """Seed of the order of records, which differs between the parts of a run."""
         return derive_seed(self.seed, f"part {self.part}") if self.part else self.seed
 
-    def _mixed_examples(self) -> tf.data.Dataset:
+    def _mixed_examples(self, shard: int) -> tf.data.Dataset:
         rates = self.example_rates
-        streams = list(same_features({name: self.examples(name) for name in rates}).values())
+        examples = {name: self.examples(name, shard) for name in rates}
+        streams = list(same_features(examples).values())
         if len(streams) == 1:
             return streams[0]
-        seed = derive_seed(self._part_seed, "mixing", self._hosts[0])
+        seed = derive_seed(self._part_seed, "mixing", shard)
         return tf.data.Dataset.sample_from_datasets(
             streams, weights=list(rates.values()), seed=seed, rerandomize_each_iteration=False
         )
-
-    @functools.cached_property
-    def _hosts(self) -> tuple[int, int]:
-        index = jax.process_index() if self.host_index is None else self.host_index
-        count = jax.process_count() if self.host_count is None else self.host_count
-        if not 0 <= index < count:
-            raise ConfigError(f"host_index is {index}, expected 0 <= host_index < {count}")
-        return index, count
 
     @property
     def _name(self) -> str:
@@ -246,7 +243,10 @@ class SeqioSource:
 
     @functools.cached_property
     def _leaves(self) -> tuple[LeafStream, ...]:
-        seed = preprocessing_seed(self.seed, self._hosts[0])
+        return self._leaves_of(0)
+
+    def _leaves_of(self, shard: int) -> tuple[LeafStream, ...]:
+        seed = preprocessing_seed(self.seed, shard)
         return make_leaves(self._tasks, self.task_feature_lengths, seed)
 
     @functools.cached_property

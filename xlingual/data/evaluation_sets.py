@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import seqio
 import tensorflow as tf
@@ -132,8 +131,7 @@ def load_batches_of(
     task_feature_lengths: Mapping[str, int],
     feature_converter: seqio.FeatureConverter,
     seed: int = 0,
-    host_index: int | None = None,
-    host_count: int | None = None,
+    rows: np.ndarray | None = None,
 ) -> dict[str, list[dict[str, np.ndarray]]]:
     """Returns task name -> at most `num_batches` batches, the same for the same arguments.
 
@@ -147,27 +145,21 @@ def load_batches_of(
       task_feature_lengths: limits of `inputs` and `targets`, in tokens.
       feature_converter: of the model family.
       seed: which records, and the noise of the objectives.
-      host_index: this host; None asks JAX.
-      host_count: number of hosts; None asks JAX.
+      rows: [host_batch] int64, the rows of each global batch that this host supplies
+        (`Partitioner.host_rows`); None for all.
 
     Returns:
-      This host's rows of each batch: name -> [batch_size / host_count, length].
+      These rows of each batch: name -> [host_batch, length].
 
     Raises:
-      ConfigError: as `load_examples_of`, and a batch that does not divide over the hosts.
+      ConfigError: as `load_examples_of`.
     """
-    host_index = jax.process_index() if host_index is None else host_index
-    host_count = jax.process_count() if host_count is None else host_count
-    if batch_size % host_count:
-        raise ConfigError(f"batch_size={batch_size} does not divide over {host_count} hosts")
-    share = batch_size // host_count
-    mine = slice(host_index * share, (host_index + 1) * share)
-
+    mine = slice(None) if rows is None else rows
     batched = {}
     for name, examples in _examples(task_names, split, task_feature_lengths, seed).items():
         with as_config_error(f"task {name!r}"):
-            rows = feature_converter(examples, task_feature_lengths)
-        batched[name] = rows.batch(batch_size).take(num_batches)
+            converted = feature_converter(examples, task_feature_lengths)
+        batched[name] = converted.batch(batch_size).take(num_batches)
     found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in batched}
     names = list(batched)
     for batch in iterate_together(batched):

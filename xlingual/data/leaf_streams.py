@@ -131,14 +131,14 @@ def iterate_together(streams: Mapping[str, tf.data.Dataset]) -> Iterator[Any]:
         raise
 
 
-def preprocessing_seed(seed: int, host_index: int = 0) -> int:
-    """Returns the seed of the preprocessors of all tasks on one host."""
-    return derive_seed(seed, "preprocessing", host_index)
+def preprocessing_seed(seed: int, shard: int = 0) -> int:
+    """Returns the seed of the preprocessors of all tasks in one shard of the data."""
+    return derive_seed(seed, "preprocessing", shard)
 
 
-def derive_seed(seed: int, purpose: str, host_index: int = 0) -> int:
-    """Returns a seed in [0, 2**30) for one purpose on one host."""
-    return zlib.crc32(f"{seed}/{purpose}/{host_index}".encode()) & 0x3FFFFFFF
+def derive_seed(seed: int, purpose: str, shard: int = 0) -> int:
+    """Returns a seed in [0, 2**30) for one purpose in one shard of the data."""
+    return zlib.crc32(f"{seed}/{purpose}/{shard}".encode()) & 0x3FFFFFFF
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,21 +21,21 @@ _ENDLESS = 1 << 62
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Order:
-    """Which records this host reads, and in what order.
+    """Which records a stream has, and in what order.
 
     Attributes:
       seed: of the shuffle.
       shuffle: whether to shuffle, anew in each epoch; else in the order of the source.
       num_epochs: passes over the records; None without end.
-      host_index: this host, in [0, host_count).
-      host_count: hosts that share the records, each record going to one of them.
+      shard: this stream, in [0, num_shards).
+      num_shards: streams that share the records, each record going to one of them.
     """
 
     seed: int
     shuffle: bool = True
     num_epochs: int | None = None
-    host_index: int = 0
-    host_count: int = 1
+    shard: int = 0
+    num_shards: int = 1
 
 
 class Records(Protocol):
@@ -46,7 +46,7 @@ class Records(Protocol):
         """Number of records; None when unknown."""
 
     def stream(self, order: Order) -> tf.data.Dataset:
-        """Returns the records that this host reads."""
+        """Returns the records of one shard."""
 
     def sample(self, count: int, seed: int) -> tf.data.Dataset:
         """Returns at most `count` records, once each: a random choice where that is cheap."""
@@ -107,9 +107,9 @@ class LoadedRecords:
     count: int
 
     def stream(self, order: Order) -> tf.data.Dataset:
-        """Returns the records that this host reads; see `Records`."""
+        """Returns the records of one shard; see `Records`."""
         end = _ENDLESS if order.num_epochs is None else order.num_epochs * self.count
-        places = tf.data.Dataset.range(order.host_index, end, order.host_count)
+        places = tf.data.Dataset.range(order.shard, end, order.num_shards)
         return self._gather(places, seed=order.seed, shuffle=order.shuffle)
 
     def sample(self, count: int, seed: int) -> tf.data.Dataset:
@@ -143,23 +143,23 @@ class StreamedRecords:
         return self.source.num_input_examples(self.split)
 
     def stream(self, order: Order) -> tf.data.Dataset:
-        """Returns the records that this host reads; see `Records`.
+        """Returns the records of one shard; see `Records`.
 
-        Hosts share files when there are enough of them, else records.
+        Shards share files when there are enough of them, else records.
         """
         arguments: dict[str, Any] = {"split": self.split, "shuffle": False}
         if order.shuffle and not isinstance(self.source, seqio.FunctionDataSource):
             arguments.update(shuffle=True, seed=order.seed)
-        shards = seqio.ShardInfo(index=order.host_index, num_shards=order.host_count)
-        by_file = order.host_count > 1 and (
+        shards = seqio.ShardInfo(index=order.shard, num_shards=order.num_shards)
+        by_file = order.num_shards > 1 and (
             self.source.supports_arbitrary_sharding
-            or len(self.source.list_shards(self.split)) >= order.host_count
+            or len(self.source.list_shards(self.split)) >= order.num_shards
         )
         if by_file:
             dataset = self.source.get_dataset(shard_info=shards, **arguments)
         else:
             dataset = self.source.get_dataset(**arguments)
-            if order.host_count > 1:
+            if order.num_shards > 1:
                 dataset = dataset.shard(shards.num_shards, shards.index)
         if order.shuffle:
             dataset = dataset.shuffle(self.shuffle_buffer_size, seed=order.seed)

@@ -38,6 +38,12 @@ class RowPlan:
         """[num_new] int64, old rows of which each new one is the mean."""
         return np.diff(self.row_splits)
 
+    def new_id(self, old_id: int) -> int | None:
+        """Returns the id that a token of the old vocabulary has now; None if it is gone."""
+        kept = np.flatnonzero(self.copied)
+        found = kept[self.sources[self.row_splits[kept]] == old_id]
+        return int(found[0]) if len(found) else None
+
     def describe(self) -> str:
         """Returns how many tokens were copied, averaged and drawn, for people."""
         copied = int(self.copied.sum())

@@ -3,7 +3,7 @@
 Every stage has a stream of its own, so a batch holds examples of the stages that its step names and
 of no other. A stage may pass over to the next gradually: then each batch takes a growing part of
 its rows from the next stage's stream. Which rows is a function of (seed, step), so a resumed run
-draws as the uninterrupted one.
+draws as the uninterrupted one; each shard of the data passes over by itself.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from xlingual.data import members
-from xlingual.data.base import BatchIterator, BatchSource, TaskInfo
+from xlingual.data.base import BatchIterator, ShardedSource, TaskInfo
+from xlingual.data.shards import ShardedRows
 from xlingual.errors import ConfigError
 
 
@@ -41,8 +42,8 @@ class StagedSource:
     """Batches of one stage after the other; implements `BatchSource`.
 
     Attributes:
-      base: a source of batches that has fields `mixture_or_task_name` and `part`, from which the
-        source of each stage is made, e.g. `SeqioSource`.
+      base: a source of batches in shards that has fields `mixture_or_task_name` and `part`, from
+        which the source of each stage is made, e.g. `SeqioSource`.
       stages: in order; `(end_step, mixture)` or `(end_step, mixture, interpolate)` stands for a
         stage. All but the last have an `end_step`, ascending.
       seed: of the choice of rows where stages pass over.
@@ -51,7 +52,7 @@ class StagedSource:
       ConfigError: no stages, or ends that do not ascend.
     """
 
-    base: BatchSource
+    base: ShardedSource
     stages: Sequence[Stage | tuple[Any, ...]]
     seed: int = 0
 
@@ -98,9 +99,14 @@ class StagedSource:
         order = [[stage.end_step, stage.interpolate] for stage in self.schedule]
         return self.combined.fingerprint({"stages": order, "seed": self.seed})
 
-    def iterator(self) -> "StagedIterator":
-        """Opens the stream of this host's rows at its beginning."""
-        return StagedIterator(self)
+    def iterator(self, rows: np.ndarray | None = None) -> ShardedRows:
+        """Opens the stream of some rows, or all, of every batch at its beginning; `BatchSource`."""
+        return ShardedRows(
+            functools.partial(StagedIterator, self),
+            num_shards=self.base.num_shards,
+            batch_size=self.base.batch_size,
+            rows=rows,
+        )
 
     def declared_shares(self, steps: int) -> dict[str, float]:
         """Returns task name -> share of the first `steps` steps."""
@@ -125,7 +131,7 @@ class StagedSource:
         raise StopIteration
 
     @functools.cached_property
-    def sources(self) -> Mapping[str, BatchSource]:
+    def sources(self) -> Mapping[str, ShardedSource]:
         """Stage name -> its source."""
         base: Any = self.base
         return {
@@ -157,13 +163,13 @@ class StagedSource:
 
 
 class StagedIterator:
-    """This host's rows, stage after stage; implements `BatchIterator`."""
+    """The rows of one shard, stage after stage; implements `BatchIterator`."""
 
-    def __init__(self, source: StagedSource):
+    def __init__(self, source: StagedSource, shard: int):
         """Opens the streams of all stages at their beginnings."""
-        self._source = source
+        self._source, self._shard = source, shard
         self._step = 0
-        self._streams = [_Rows(one.iterator()) for one in source.sources.values()]
+        self._streams = [_Rows(one.open_shard(shard)) for one in source.sources.values()]
         self._names = list(source.sources)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
@@ -171,14 +177,14 @@ class StagedIterator:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """Returns the next host batch.
+        """Returns the next rows.
 
         Raises:
           StopIteration: after the last stage.
         """
         index, part = self._source.blend(self._step)
         entropy = zlib.crc32(f"{self._source.seed}/stages/{self._step}".encode())
-        rng = np.random.default_rng(entropy)
+        rng = np.random.default_rng(entropy + self._shard)
         num_rows = self._streams[index].num_rows
         later = int(part * num_rows + rng.random())
         taken = [(index, num_rows - later), (index + 1, later)]

@@ -29,8 +29,11 @@ from xlingual.objectives.special_tokens import SpecialTokens
 
 MODES = ("[NLU]", "[NLG]", "[S2S]")
 MARKERS = ("<mask>", "<blank>", "<sep>", "<cls>")
+LEAST_COVERAGE = 0.98
+"""The smallest character coverage that SentencePiece takes."""
 _SENTINEL = re.compile(r"^▁?<extra_id_(\d+)>$")
 _MAX_SENTENCE_BYTES = 1 << 20
+_UNLIMITED = 1 << 24
 _NORMALIZATION_RULES = "2581\t5F\n"
 _ModelProto: Any = sentencepiece_model_pb2.ModelProto  # type: ignore[attr-defined]
 
@@ -50,13 +53,15 @@ def train_vocabulary(
     texts: Iterable[str],
     path: str | os.PathLike[str],
     *,
-    vocab_size: int,
+    vocab_size: int | None,
     control_tokens: Sequence[str],
     num_sentinels: int = 100,
     character_coverage: float = 0.9999,
     model_type: str = "unigram",
     max_lines: int = 2_000_000,
     seed: int = 0,
+    required_characters: str = "",
+    pieces: Sequence[str] = (),
 ) -> None:
     """Trains a SentencePiece model and writes it to `path` in one atomic step.
 
@@ -66,17 +71,27 @@ def train_vocabulary(
       texts: documents; each line of a document is one training sentence. Code should have passed
         `code_whitespace.encode_whitespace`. An occurrence of a control token is kept whole.
       path: the `.model` file to write; its folder is made if missing.
-      vocab_size: total number of pieces, control tokens and sentinels included.
+      vocab_size: total number of pieces, control tokens and sentinels included; None, with
+        `pieces`, for as many as there are.
       control_tokens: user-defined pieces, placed below the sentinels in this order.
       num_sentinels: pieces `<extra_id_0>` (the highest id) downwards.
       character_coverage: share of characters that get their own piece; the rest become bytes.
       model_type: `unigram` or `bpe`.
       max_lines: at most this many lines are used, sampled with `seed`.
       seed: of the sampling of lines.
+      required_characters: characters that get their own piece whatever `character_coverage` says,
+        e.g. from `scripts.covering_characters`.
+      pieces: the only pieces of two characters or more that a unigram vocabulary may have, `▁` for
+        a space; all of them are in it, as far as `vocab_size` allows. Empty for any pieces.
 
     Raises:
-      ConfigError: no text, duplicate control tokens, or a `vocab_size` that does not fit the text.
+      ConfigError: no text, duplicate control tokens, `pieces` for BPE, or a `vocab_size` that does
+        not fit the text.
     """
+    if pieces and model_type != "unigram":
+        raise ConfigError(f"model_type is {model_type!r}; a list of pieces needs 'unigram'")
+    if vocab_size is None and not pieces:
+        raise ConfigError("vocab_size is None; expected a number, or a list of pieces")
     if len(set(control_tokens)) != len(control_tokens):
         raise ConfigError(f"control_tokens holds duplicates: {sorted(control_tokens)}")
     sentinels = [f"<extra_id_{k}>" for k in reversed(range(num_sentinels))]
@@ -85,14 +100,18 @@ def train_vocabulary(
         proto = _train(
             sentence_iterator=_lines(texts),
             model_type=model_type,
-            vocab_size=vocab_size,
+            vocab_size=vocab_size or _UNLIMITED,
             character_coverage=character_coverage,
             user_defined_symbols=[*control_tokens, *sentinels],
             input_sentence_size=max_lines,
+            required_chars=required_characters,
+            seeds=pieces,
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise ConfigError(_training_problem(str(error), vocab_size)) from error
-    if len(proto.pieces) != vocab_size:
+    if pieces:
+        _add_missing(proto, pieces, vocab_size or _UNLIMITED)
+    if len(proto.pieces) != (vocab_size or len(proto.pieces)):
         raise ConfigError(
             f"vocab_size={vocab_size} does not fit the text: it yields {len(proto.pieces)} pieces"
         )
@@ -169,12 +188,19 @@ def vocabulary_hash(path: str | os.PathLike[str]) -> str:
     return hashlib.sha256(_existing_file(path).read_bytes()).hexdigest()
 
 
-def _train(**arguments: Any) -> Any:
-    """Runs the SentencePiece trainer with the settings that all our vocabularies share."""
+def _train(seeds: Sequence[str] = (), **arguments: Any) -> Any:
+    """Runs the SentencePiece trainer with the settings that all our vocabularies share.
+
+    With `seeds`, longer pieces come from them alone, and there may be fewer than `vocab_size`.
+    """
     model = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         rules = pathlib.Path(folder, "rules.tsv")
         rules.write_text(_NORMALIZATION_RULES)
+        if seeds:
+            file = pathlib.Path(folder, "seeds.tsv")
+            file.write_text("".join(f"{piece}\t1\n" for piece in seeds), encoding="utf-8")
+            arguments |= {"seed_sentencepieces_file": str(file), "hard_vocab_limit": False}
         sentencepiece.SentencePieceTrainer.train(
             model_writer=model,
             normalization_rule_tsv=str(rules),
@@ -194,7 +220,18 @@ def _train(**arguments: Any) -> Any:
         )
     proto = _ModelProto.FromString(model.getvalue())
     proto.normalizer_spec.normalization_rule_tsv = ""  # the path of a temporary file
+    proto.trainer_spec.seed_sentencepieces_file = ""
     return proto
+
+
+def _add_missing(proto: Any, pieces: Sequence[str], vocab_size: int) -> None:
+    """Adds those of `pieces` that training left out, below all others, up to the wanted size."""
+    known = {piece.piece for piece in proto.pieces}
+    lowest = min((p.score for p in proto.pieces if p.type == p.NORMAL), default=0.0)
+    missing = [name for name in dict.fromkeys(pieces) if name not in known]
+    for place, name in enumerate(missing[: max(vocab_size - len(proto.pieces), 0)], start=1):
+        piece = proto.pieces.add()
+        piece.piece, piece.score, piece.type = name, lowest - place / 256, piece.NORMAL
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
@@ -204,7 +241,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
                 yield line
 
 
-def _training_problem(message: str, vocab_size: int) -> str:
+def _training_problem(message: str, vocab_size: int | None) -> str:
     limit = re.search(r"Please set it to a value <= (\d+)", message)
     if limit:
         return f"vocab_size={vocab_size} is too large for the text; expected <= {limit.group(1)}"

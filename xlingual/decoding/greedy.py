@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 
 from xlingual.decoding.constraints import Constraint
-from xlingual.decoding.token_loop import write_tokens
+from xlingual.decoding.token_loop import Rule, write_tokens
 from xlingual.models.base import Model
-from xlingual.types import Array, Batch, PyTree
+from xlingual.types import Array, Batch, PRNGKey, PyTree
 
 
 def greedy_decode(
@@ -41,18 +41,11 @@ def greedy_decode(
         written  7 9 1 _ _ _
         result   7 9 1 0 0 0
     """
-    return write_tokens(
-        model,
-        params,
-        batch,
-        _most_probable,
-        max_length=max_length,
-        eos_id=eos_id,
-        constraint=constraint,
-    )
+    rule = Rule(choose=most_probable, max_length=max_length, eos_id=eos_id)
+    return write_tokens(model, params, batch, rule, constraint=constraint)
 
 
-def _most_probable(logits: Array, step: Array) -> Array:
-    """The token of the largest logit of each row, [rows] int32."""
-    del step
+def most_probable(logits: Array, keys: PRNGKey | None, written: Array) -> Array:
+    """Returns the token of the largest logit of each row, [rows] int32; a `token_loop.Choose`."""
+    del keys, written
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)

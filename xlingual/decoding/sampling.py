@@ -9,13 +9,11 @@ References:
   section 3.1 (top-p).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from xlingual.decoding.constraints import Constraint
-from xlingual.decoding.token_loop import write_tokens
+from xlingual.decoding.token_loop import Choose, Rule, write_tokens
 from xlingual.models.base import Model
 from xlingual.types import Array, Batch, PRNGKey, PyTree
 
@@ -60,25 +58,31 @@ def sample_decode(
     Raises:
       ValueError: a setting is out of range.
     """
-    check_warp(temperature=temperature, top_k=top_k, top_p=top_p)
-    keys = row_keys(seed, jnp.asarray(examples), num_samples)
-
-    def choose(logits: Array, step: Array) -> Array:
-        warped = warp_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-        now = jax.vmap(functools.partial(jax.random.fold_in, data=step))(keys)
-        return jax.vmap(jax.random.categorical)(now, warped).astype(jnp.int32)
-
-    tokens = write_tokens(
-        model,
-        params,
-        batch,
-        choose,
+    rule = Rule(
+        choose=make_choose(temperature=temperature, top_k=top_k, top_p=top_p),
         max_length=max_length,
         eos_id=eos_id,
-        constraint=constraint,
         copies=num_samples,
     )
+    keys = row_keys(seed, jnp.asarray(examples), num_samples)
+    tokens = write_tokens(model, params, batch, rule, keys=keys, constraint=constraint)
     return tokens.reshape(-1, num_samples, max_length)
+
+
+def make_choose(*, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose:
+    """Returns what draws a token for each row from the distribution of `warp_logits`.
+
+    Raises:
+      ValueError: a setting is out of range.
+    """
+    check_warp(temperature=temperature, top_k=top_k, top_p=top_p)
+
+    def choose(logits: Array, keys: PRNGKey | None, written: Array) -> Array:
+        warped = warp_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+        now = jax.vmap(jax.random.fold_in)(keys, written)
+        return jax.vmap(jax.random.categorical)(now, warped).astype(jnp.int32)
+
+    return choose
 
 
 def warp_logits(

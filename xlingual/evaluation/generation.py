@@ -1,21 +1,24 @@
 """Generation for lists of requests: what `xlingual generate` runs, without files or text.
 
-Requests are sorted into batches of a fixed set of shapes, so a program is compiled for each shape
-that occurs and never for a request; what is written for a request does not depend on its batch.
+Greedy decoding and sampling fill the slots of a pool again as outputs end; a beam search keeps a
+batch until all of it has ended. Shapes come from a fixed set, so a program is compiled for each
+that occurs and never for a request; what is written for a request does not depend on its
+neighbours.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from xlingual.decoding.beam_search import beam_search, check_search
 from xlingual.decoding.constraints import Constraint, make_allowed, make_forced_prefix
-from xlingual.decoding.greedy import greedy_decode
-from xlingual.decoding.sampling import check_warp, sample_decode
+from xlingual.decoding.greedy import most_probable
+from xlingual.decoding.sampling import check_warp, make_choose
+from xlingual.decoding.token_loop import Rule
 from xlingual.errors import ConfigError
+from xlingual.evaluation.continuous import ContinuousDecoder
 from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
 from xlingual.models.base import Model
 from xlingual.partitioning.partitioner import Partitioner
@@ -137,7 +140,8 @@ class Generator:
             )
         self._model, self._params, self._partitioner = model, params, partitioner
         self._options, self._shapes = options, shapes
-        self._write = partitioner.jit(self._decode, out_shardings=partitioner.replicated)
+        self._search = partitioner.jit(self._beam_search, out_shardings=partitioner.replicated)
+        self._decode = ContinuousDecoder(model, params, partitioner, shapes, _rule(options))
 
     def __call__(self, requests: Sequence[Request]) -> list[list[Output]]:
         """Returns the outputs of each request, best first, in the order of the requests.
@@ -146,11 +150,11 @@ class Generator:
           ValueError: inputs are empty or longer than the longest shape, or a set of allowed
             outputs is empty or longer than `max_length`.
         """
+        if self._options.mode != "beam":
+            return self._written(requests)
 
         def decode(batch: Batch, rows: Sequence[int]) -> Any:
-            chosen = [requests[i] for i in rows]
-            numbers = np.asarray([request.number for request in chosen], np.int32)
-            return self._write(self._params, batch, numbers, self._constraint(chosen))
+            return self._search(self._params, batch, self._constraint([requests[i] for i in rows]))
 
         written = decode_all(
             [request.inputs for request in requests],
@@ -160,7 +164,7 @@ class Generator:
         )
         return [
             [
-                Output(self._cut(tokens), None if np.isnan(score) else float(score))
+                Output(self._cut(tokens), float(score))
                 for tokens, score in zip(found["tokens"], found["scores"], strict=True)
                 if not np.isneginf(score)
             ]
@@ -170,7 +174,22 @@ class Generator:
     @property
     def num_programs(self) -> int:
         """How many programs were compiled so far."""
-        return self._write.jitted._cache_size()
+        return self._search.jitted._cache_size() + self._decode.num_programs
+
+    def _written(self, requests: Sequence[Request]) -> list[list[Output]]:
+        """The outputs of requests, each begun as soon as there is room."""
+        # Of the constraint's arrays the sizes are powers of two, the number of rows among them.
+        filler = [requests[-1]] * ((1 << (len(requests) - 1).bit_length()) - len(requests))
+        written = self._decode(
+            [request.inputs for request in requests],
+            [request.number for request in requests],
+            seed=self._options.seed,
+            constraint=self._constraint([*requests, *filler]),
+        )
+        return [
+            [Output(self._cut(tokens[: self._options.max_length]), None) for tokens in rows]
+            for rows in written
+        ]
 
     def _cut(self, tokens: np.ndarray) -> np.ndarray:
         ends = np.flatnonzero(tokens == self._options.eos_id)
@@ -200,41 +219,36 @@ class Generator:
             rows.append(sets.setdefault(whole, len(sets)))
         return make_allowed(list(sets), rows, eos_id=self._options.eos_id)
 
-    def _decode(
-        self, params: PyTree, batch: Batch, numbers: Array, constraint: Constraint | None
+    def _beam_search(
+        self, params: PyTree, batch: Batch, constraint: Constraint | None
     ) -> Mapping[str, Array]:
-        """`tokens` [batch, n_best, max_length] and `scores` [batch, n_best], NaN without one."""
-        options, model = self._options, self._model
-        shared: dict[str, Any] = {
-            "max_length": options.max_length,
-            "eos_id": options.eos_id,
-            "constraint": constraint,
-        }
-        if options.mode == "beam":
-            found = beam_search(
-                model,
-                params,
-                batch,
-                num_beams=options.num_beams,
-                num_return=options.n_best,
-                length_penalty=options.length_penalty,
-                early_stopping=options.early_stopping,
-                **shared,
-            )
-            return {"tokens": found.tokens, "scores": found.scores}
-        if options.mode == "sample":
-            tokens = sample_decode(
-                model,
-                params,
-                batch,
-                seed=options.seed,
-                examples=numbers,
-                num_samples=options.n_best,
-                temperature=options.temperature,
-                top_k=options.top_k,
-                top_p=options.top_p,
-                **shared,
-            )
-        else:
-            tokens = greedy_decode(model, params, batch, **shared)[:, None]
-        return {"tokens": tokens, "scores": jnp.full(tokens.shape[:2], jnp.nan)}
+        """`tokens` [batch, n_best, max_length] and `scores` [batch, n_best]."""
+        options = self._options
+        found = beam_search(
+            self._model,
+            params,
+            batch,
+            max_length=options.max_length,
+            num_beams=options.num_beams,
+            num_return=options.n_best,
+            length_penalty=options.length_penalty,
+            early_stopping=options.early_stopping,
+            eos_id=options.eos_id,
+            constraint=constraint,
+        )
+        return {"tokens": found.tokens, "scores": found.scores}
+
+
+def _rule(options: GenerationOptions) -> Rule:
+    """How one token is chosen at a time."""
+    choose = most_probable
+    if options.mode == "sample":
+        choose = make_choose(
+            temperature=options.temperature, top_k=options.top_k, top_p=options.top_p
+        )
+    return Rule(
+        choose=choose,
+        max_length=options.max_length,
+        eos_id=options.eos_id,
+        copies=options.n_best if options.mode == "sample" else 1,
+    )

@@ -77,6 +77,7 @@ class HeldoutLoss:
             task_feature_lengths=self.task_feature_lengths,
             feature_converter=self.feature_converter,
             seed=self.seed,
+            rows=partitioner.host_rows(self.batch_size),
         )
         self._losses = BatchLosses(model, partitioner, losses, batches, self._members)
 

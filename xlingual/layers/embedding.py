@@ -49,6 +49,9 @@ class TokenEmbedder(nn.Module):
           [batch, length, embed] `dtype`; NaN for an id outside the table.
         """
         vectors = jnp.take(self.embedding, tokens, axis=0, mode="fill").astype(self.dtype)
+        # Each device looks up the part of each vector that it holds, for the tokens of all that
+        # hold the rest; then rows and parts are exchanged. The table and its gradient never move.
+        vectors = constrain(vectors, ("batch", None, "embed"), first="embed")
         if self.scale_vectors:
             vectors = vectors * jnp.asarray(self.d_model**0.5, self.dtype)
         return constrain(vectors, ("batch", "length", "embed"))

@@ -116,6 +116,24 @@ class Model(Protocol):
             `parents[row, i]` of the same row.
         """
 
+    def insert_rows(self, cache: Any, new: Any, rows: Array) -> Any:
+        """Returns a cache in which some rows are those of another.
+
+        Args:
+          cache: from `start_decoding`, `repeat_rows` or a step after it, with room for tokens.
+          new: from `start_decoding` with `max_length=0`, and as many `repeat_rows`.
+          rows: [new batch] int32, which row of the batch each takes the place of (with all its
+            copies); one behind the last takes none.
+        """
+
+    def cut_source(self, cache: Any, length: int) -> Any:
+        """Returns a cache of rows whose source or prompt is that of a shorter batch.
+
+        Args:
+          cache: from `start_decoding` or later.
+          length: columns of the shorter batch; no row has more tokens. Static.
+        """
+
 
 def run_network(
     method: Callable[..., Any],

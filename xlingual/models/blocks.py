@@ -234,6 +234,22 @@ def make_embedder(config: TransformerConfig) -> TokenEmbedder:
     )
 
 
+def with_start(config: TransformerConfig, tokens: Array) -> Array:
+    """Returns decoder inputs in which the configured start token stands for id 0.
+
+    Args:
+      config: has the start token.
+      tokens: [batch, length] int32; 0 where a sequence begins, in a packed row too, and on padding,
+        which nothing attends to.
+
+    Returns:
+      [batch, length] int32.
+    """
+    if not config.start_token_id:
+        return tokens
+    return jnp.where(tokens == 0, config.start_token_id, tokens)
+
+
 def apply_mlp(config: TransformerConfig, x: Array) -> Array:
     """Returns the residual stream after the normalised feed-forward layer."""
     y = make_norm(config, "pre_mlp_layer_norm")(x)

@@ -16,7 +16,7 @@ from xlingual.layers.functional import GATES
 from xlingual.layers.rotary import RopeScaling
 
 DTYPES = ("bfloat16", "float32")
-REMAT_POLICIES = ("none", "minimal", "full")
+REMAT_POLICIES = ("none", "minimal", "dots", "full", "offload")
 POSITION_ENCODINGS = ("relative", "rotary")
 
 
@@ -50,9 +50,12 @@ class TransformerConfig:
       scale_scores: divides attention scores by sqrt(d_kv).
       scale_embeddings: multiplies embeddings by sqrt(d_model), not the tied output layer.
       scale_tied_logits: divides tied logits by sqrt(d_model).
+      start_token_id: token that decoder inputs begin with. Batches have id 0 there, whatever it is,
+        and nowhere else; the model reads this token in its place.
       scan_layers: stacks the layers of a model in one scan; parameters gain the axis `layers`.
-      remat: what a layer saves for its gradient: all (`none`), the products with weights
-        (`minimal`), or only its input (`full`).
+      remat: what a layer saves for its gradient: all (`none`), all products, attention scores
+        included (`dots`), the products with weights (`minimal`), the same in the memory of the host
+        (`offload`), or only its input (`full`).
 
     Raises:
       ConfigError: a size below 1, an unknown name, or a rate outside [0, 1).
@@ -82,6 +85,7 @@ class TransformerConfig:
     scale_scores: bool = False
     scale_embeddings: bool = False
     scale_tied_logits: bool = True
+    start_token_id: int = 0
     scan_layers: bool = True
     remat: str = "none"
 
@@ -102,6 +106,12 @@ class TransformerConfig:
             self.max_relpos_distance,
             minimum=self.num_relpos_buckets // 2 + 1,
         )
+        _check_integer("start_token_id", self.start_token_id, minimum=0)
+        if self.start_token_id >= self.vocab_size:
+            raise ConfigError(
+                f"start_token_id={self.start_token_id}; expected less than vocab_size="
+                f"{self.vocab_size}"
+            )
         if self.num_kv_heads is not None:
             _check_integer("num_kv_heads", self.num_kv_heads, minimum=1)
         if not 0.0 <= self.dropout_rate < 1.0:

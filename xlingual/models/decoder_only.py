@@ -13,12 +13,14 @@ import jax.numpy as jnp
 
 from xlingual.layers.functional import causal_mask, group_mask, prefix_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockContext, make_embedder
+from xlingual.models.blocks import BlockContext, make_embedder, with_start
 from xlingual.models.cache import (
     DecodingCache,
     append,
+    cut_prompt,
     empty_layers,
     gather_rows,
+    insert_rows,
     repeat_rows,
     start_cache,
     step_context,
@@ -144,6 +146,14 @@ class DecoderOnly:
         """Returns the cache with copies in the places of others (see `models.cache`)."""
         return gather_rows(cache, parents)
 
+    def insert_rows(self, cache: DecodingCache, new: DecodingCache, rows: Array) -> DecodingCache:
+        """Returns the cache with other rows in the places of some (see `models.cache`)."""
+        return insert_rows(cache, new, rows)
+
+    def cut_source(self, cache: DecodingCache, length: int) -> DecodingCache:
+        """Returns the cache for sources of at most `length` tokens (see `models.cache`)."""
+        return cut_prompt(cache, length + 1)
+
     @property
     def _network(self) -> "DecoderOnlyNetwork":
         """The modules; made anew at every call, for they hold nothing but the configuration."""
@@ -167,7 +177,8 @@ class DecoderOnlyNetwork(nn.Module):
         context = self._context(
             segment_ids, batch.get("decoder_causal_attention"), batch.get("decoder_group_ids")
         )
-        hidden = self.decoder(self.token_embedder(batch["decoder_input_tokens"]), context)
+        tokens = with_start(self.config, batch["decoder_input_tokens"])
+        hidden = self.decoder(self.token_embedder(tokens), context)
         return ModelOutputs(logits=self._logits(hidden), hidden={"decoder": hidden})
 
     def start(self, tokens: Array, lengths: Array, max_length: int) -> tuple[Array, DecodingCache]:
@@ -176,7 +187,7 @@ class DecoderOnlyNetwork(nn.Module):
         inside = jnp.arange(width, dtype=jnp.int32)[None, :] < lengths[:, None]
         in_prompt = inside.astype(jnp.int32)
         hidden, entries = self.decoder.decode(
-            self.token_embedder(tokens),
+            self.token_embedder(with_start(self.config, tokens)),
             self._context(in_prompt, in_prompt),
             empty_layers(self.config, batch_size),
         )

@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from xlingual.errors import ConfigError
 from xlingual.layers.functional import causal_mask, group_mask, segment_mask
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockContext, LayerCaches, make_embedder
+from xlingual.models.blocks import BlockContext, LayerCaches, make_embedder, with_start
 from xlingual.models.cache import (
     DecodingCache,
     append,
+    cut_encoded,
     empty_layers,
     gather_rows,
+    insert_rows,
     repeat_rows,
     start_cache,
     step_context,
@@ -152,6 +154,14 @@ class EncoderDecoder:
         """Returns the cache with copies in the places of others (see `models.cache`)."""
         return gather_rows(cache, parents)
 
+    def insert_rows(self, cache: DecodingCache, new: DecodingCache, rows: Array) -> DecodingCache:
+        """Returns the cache with other rows in the places of some (see `models.cache`)."""
+        return insert_rows(cache, new, rows)
+
+    def cut_source(self, cache: DecodingCache, length: int) -> DecodingCache:
+        """Returns the cache for sources of at most `length` tokens (see `models.cache`)."""
+        return cut_encoded(cache, length)
+
     @property
     def _network(self) -> "EncoderDecoderNetwork":
         """The modules; made anew at every call, for they hold nothing but the configuration."""
@@ -182,8 +192,8 @@ class EncoderDecoderNetwork(nn.Module):
             encoded=encoded,
             encoded_mask=segment_mask(target, source),
         )
-        embedded = self.token_embedder(batch["decoder_input_tokens"])
-        hidden = self.decoder(embedded, context)
+        tokens = with_start(self.config, batch["decoder_input_tokens"])
+        hidden = self.decoder(self.token_embedder(tokens), context)
         return ModelOutputs(
             logits=self._logits(hidden), hidden={"encoder": encoded, "decoder": hidden}
         )
@@ -199,9 +209,9 @@ class EncoderDecoderNetwork(nn.Module):
             encoded=self._encode(tokens, source),
             encoded_mask=encoded_mask,
         )
-        logits, entries = self._decode(
-            jnp.zeros((batch_size,), jnp.int32), context, empty_layers(self.config, batch_size)
-        )
+        first = jnp.full((batch_size,), self.config.start_token_id, jnp.int32)
+        layers = empty_layers(self.config, batch_size)
+        logits, entries = self._decode(first, context, layers)
         lengths = jnp.ones((batch_size,), jnp.int32)
         cache = start_cache(entries, lengths, num_free=max_length, encoded_mask=encoded_mask)
         return logits, cache

@@ -18,9 +18,12 @@ from xlingual.types import Array, PyTree
 LAYERS_AXIS = "layers"
 
 _POLICIES = {
-    "minimal": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
+    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.dots_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
+    "offload": jax.checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
 }
+"""Name in `TransformerConfig.remat` -> what a layer saves for its gradient."""
 
 
 def make_layers(

@@ -341,14 +341,27 @@ def usable_pairs(
       max_length_ratio: largest ratio of token counts, unless a side has fewer than 6 tokens; None
         allows all.
     """
-    x_lengths, y_lengths = x.row_lengths(), y.row_lengths()
+    return pair_problems(x.row_lengths(), y.row_lengths(), max_length_ratio) == 0
+
+
+def pair_problems(
+    x_lengths: tf.Tensor, y_lengths: tf.Tensor, max_length_ratio: float | None
+) -> tf.Tensor:
+    """Returns what is wrong with pairs, [batch] int32: 0 nothing, 1 an empty side, 2 the ratio.
+
+    Args:
+      x_lengths: [batch] int64, tokens of one side.
+      y_lengths: [batch] int64.
+      max_length_ratio: as for `usable_pairs`.
+    """
     shorter = tf.minimum(x_lengths, y_lengths)
-    keep = shorter > 0
+    problems = tf.where(shorter > 0, 0, 1)
     if max_length_ratio is not None:
         longer = tf.cast(tf.maximum(x_lengths, y_lengths), tf.float64)
         even = longer <= max_length_ratio * tf.cast(shorter, tf.float64)
-        keep &= even | (shorter < RATIO_EXEMPT_TOKENS)
-    return keep
+        uneven = ~even & (shorter >= RATIO_EXEMPT_TOKENS)
+        problems = tf.where(uneven, 2, problems)
+    return problems
 
 
 def _same_rows(x: tf.RaggedTensor, y: tf.RaggedTensor) -> tf.Tensor:

@@ -15,7 +15,7 @@ from xlingual.types import Array
 _RULES: contextvars.ContextVar[Rules | None] = contextvars.ContextVar("rules", default=None)
 
 
-def constrain(x: Array, axes: Sequence[str | None]) -> Array:
+def constrain(x: Array, axes: Sequence[str | None], *, first: str | None = None) -> Array:
     """Returns `x`, with the hint to the compiler that it is cut along its logical axes.
 
     Values never change. A dimension that does not divide over its mesh axes stays whole (fewer
@@ -25,6 +25,7 @@ def constrain(x: Array, axes: Sequence[str | None]) -> Array:
     Args:
       x: any array, any dtype.
       axes: logical axis of each dimension of `x`; None for one that is never cut.
+      first: logical axis that chooses its mesh axes before the others; None for none.
 
     Returns:
       An array equal to `x`.
@@ -38,7 +39,9 @@ def constrain(x: Array, axes: Sequence[str | None]) -> Array:
     rules = _RULES.get()
     if rules is None:
         return x
-    return jax.lax.with_sharding_constraint(x, _divisible(mesh_spec(axes, rules), x.shape))
+    return jax.lax.with_sharding_constraint(
+        x, _divisible(mesh_spec(axes, rules, first=first), x.shape)
+    )
 
 
 def _divisible(spec: PartitionSpec, shape: Sequence[int]) -> PartitionSpec:

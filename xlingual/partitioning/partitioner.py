@@ -97,26 +97,20 @@ class Partitioner:
                 f"shards x {num_microbatches} microbatches; expected a positive multiple of {parts}"
             )
 
-    def host_rows(self, batch_size: int) -> slice:
-        """Returns the rows of a global batch that this host must supply.
+    def host_rows(self, batch_size: int) -> np.ndarray:
+        """Returns which rows of a global batch this host supplies: [host_batch] int64, ascending.
 
-        Hosts that share rows (a mesh axis other than the batch's spans them) get the same rows.
+        Hosts that share rows (a mesh axis other than the batch's spans them) get the same rows. The
+        rows of a host need not be neighbours: a mesh follows the links between chips.
 
         Args:
           batch_size: rows of the global batch.
 
         Raises:
-          ConfigError: the rows do not divide over the mesh, or this host's rows are not contiguous.
+          ConfigError: the rows do not divide over the mesh.
         """
         self.check_batch_size(batch_size)
-        parts = self._local_rows(batch_size)
-        start, stop = min(parts)[0], max(parts)[1]
-        if sum(end - begin for begin, end in parts) != stop - start:
-            raise ConfigError(
-                f"the rows of host {jax.process_index()} are not contiguous in mesh "
-                f"{dict(self.mesh.shape)}; expected a mesh whose batch axes follow the hosts"
-            )
-        return slice(start, stop)
+        return np.concatenate([np.arange(*part) for part in sorted(self._local_rows(batch_size))])
 
     @contextlib.contextmanager
     def activate(self) -> Iterator[None]:

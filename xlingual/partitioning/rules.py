@@ -22,6 +22,9 @@ Rules = tuple[tuple[str, MeshAxes], ...]
 """Pairs (logical axis, mesh axis or axes or None), every logical axis once."""
 
 
+_LAST = "length"
+
+
 def data_parallel() -> Rules:
     """Returns the table that cuts the batch only; every device holds all parameters."""
     return _table(batch=("data",))
@@ -42,6 +45,20 @@ def fsdp_tensor() -> Rules:
         kv_heads=("tensor",),
         vocab=("tensor",),
     )
+
+
+def fsdp_tensor_sequence() -> Rules:
+    """Returns the `fsdp_tensor` table with the positions of the residual stream cut over `tensor`.
+
+    Between two layers each device then holds and normalises a part of the positions; what was one
+    all-reduce after a layer is a reduce-scatter after it and an all-gather before the next: the
+    same traffic, a `tensor`-th of the memory. A length that does not divide stays whole.
+
+    References:
+      Korthikanti et al. (2022), "Reducing Activation Recomputation in Large Transformer Models",
+      arXiv:2205.05198, section 4.2.2.
+    """
+    return tuple((name, "tensor" if name == "length" else entry) for name, entry in fsdp_tensor())
 
 
 def validate_rules(rules: Sequence[tuple[str, MeshAxes]]) -> None:
@@ -77,15 +94,19 @@ def used_mesh_axes(rules: Rules) -> frozenset[str]:
     return frozenset(axis for _, mesh_axes in rules for axis in _as_tuple(mesh_axes))
 
 
-def mesh_spec(axes: Iterable[str | None], rules: Rules) -> PartitionSpec:
+def mesh_spec(
+    axes: Iterable[str | None], rules: Rules, *, first: str | None = None
+) -> PartitionSpec:
     """Returns the mesh axes that cut each dimension of an array.
 
     Args:
       axes: logical axis of each dimension; None for one that is never cut.
       rules: a valid rule table.
+      first: logical axis that chooses before the others; None for none.
 
     Returns:
-      A PartitionSpec of mesh axes, one entry a dimension; an earlier dimension wins a mesh axis.
+      A PartitionSpec of mesh axes, one entry a dimension. An earlier dimension wins a mesh axis;
+      `length` gets what no other dimension wants: heads and widths are cut before positions.
 
     Raises:
       ValueError: an axis is unknown.
@@ -94,12 +115,13 @@ def mesh_spec(axes: Iterable[str | None], rules: Rules) -> PartitionSpec:
     check_logical_axes(axes)
     table = dict(rules)
     taken: set[str] = set()
-    entries: list[MeshAxes] = []
-    for name in axes:
+    entries: list[MeshAxes] = [None] * len(axes)
+    for dim in sorted(range(len(axes)), key=lambda dim: (axes[dim] != first, axes[dim] == _LAST)):
+        name = axes[dim]
         wanted = () if name is None else _as_tuple(table[name])
         free = tuple(axis for axis in wanted if axis not in taken)
         taken.update(free)
-        entries.append(free if len(free) > 1 else free[0] if free else None)
+        entries[dim] = free if len(free) > 1 else free[0] if free else None
     return PartitionSpec(*entries)
 
 

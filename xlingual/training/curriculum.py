@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from xlingual.data import members
+from xlingual.data.base import BatchIterator
 from xlingual.data.iterator import GlobalBatchIterator
 from xlingual.errors import ConfigError
 from xlingual.losses.base import compute_normalizers, total_loss
@@ -106,11 +107,19 @@ class LearnedRatio:
         return _LearnedFeed(self, context, layout)
 
 
+def open_rows(context: HookContext) -> BatchIterator:
+    """Opens the rows of every batch that this host supplies, at their beginning."""
+    if jax.process_count() == 1:
+        return context.source.iterator()
+    batch_size = next(iter(context.source.spec.values())).shape[0]
+    return context.source.iterator(context.partitioner.host_rows(batch_size))
+
+
 class _OrderedFeed:
     """Batches in the order of the source; implements `Feed`."""
 
     def __init__(self, context: HookContext) -> None:
-        self._batches = GlobalBatchIterator(context.source.iterator(), context.partitioner)
+        self._batches = GlobalBatchIterator(open_rows(context), context.partitioner)
         self.state = self._batches.state
         self.restore = self._batches.restore
 
@@ -139,7 +148,7 @@ class _LearnedFeed:
         self._config, self._seed = config, context.seed
         source: Any = context.source
         self._names = tuple(source.arms)
-        self._arms = source.iterator()
+        self._arms: Any = open_rows(context)
         self._batches = GlobalBatchIterator(self._arms, context.partitioner)
         self._loss = _compile_loss(context, layout)
         self._values = config.rule.start(len(self._names))

@@ -31,11 +31,12 @@ from xlingual.training.curriculum import Curriculum, Feed, SourceOrder
 from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
 from xlingual.training.hooks import Hook, HookContext, is_due
 from xlingual.training.interruption import Interruption
+from xlingual.training.programs import TrainProgram
 from xlingual.training.recorder import Recorder
 from xlingual.training.snapshots import Snapshots
 from xlingual.training.starting_point import StartingPoint
-from xlingual.training.state import StateLayout, TrainState, make_state, plan_state
-from xlingual.training.step import TrainStep, make_train_step
+from xlingual.training.state import BatchSpec, StateLayout, TrainState, make_state, plan_state
+from xlingual.training.step import TrainStep
 from xlingual.training.throughput import Throughput
 
 
@@ -57,6 +58,7 @@ def train(
     checkpointer: CheckpointConfig | None = None,
     hooks: Sequence[Hook] = (),
     allow_changes: Sequence[str] = (),
+    executable: str | None = None,
     config_text: str | Callable[[], str] = "",
 ) -> TrainState:
     """Trains, or goes on from the latest checkpoint of `model_dir`; returns the last state.
@@ -83,6 +85,8 @@ def train(
       checkpointer: when to save and what to keep; None for the defaults.
       hooks: what else happens every N steps.
       allow_changes: intended differences to the checkpoint (`fingerprint.check_fingerprint`).
+      executable: folder of the train step that `xlingual compile --save` compiled for this very
+        job and these devices; None compiles here.
       config_text: the operative configuration or what returns it; logged, and saved with every
         checkpoint.
 
@@ -106,6 +110,7 @@ def train(
         num_microbatches=num_microbatches,
         log_period_steps=log_period_steps,
         last_step=train_steps,
+        executable=executable,
     )
     layout, fingerprint = run.validate(allow_changes)
     with CheckpointManager(model_dir, checkpointer or CheckpointConfig()) as manager:
@@ -126,6 +131,7 @@ class _Run:
     num_microbatches: int
     log_period_steps: int
     last_step: int
+    executable: str | None
 
     def validate(self, allow_changes: Sequence[str]) -> tuple[StateLayout, dict[str, Any]]:
         """Returns the layout of the state and the run's fingerprint, or finds what is wrong."""
@@ -204,26 +210,24 @@ class _Run:
     def compile(self, layout: StateLayout) -> TrainStep:
         """Returns the step, compiled for every row shape; it donates the state."""
         context, begun = self.context, time.monotonic()
-        train_step = make_train_step(
-            model=context.model,
-            losses=context.losses,
-            layout=layout,
-            learning_rate=self.optimizer.learning_rate,
-            num_tasks=len(context.source.tasks),
-            num_microbatches=self.num_microbatches,
-            seed=context.seed,
-        )
-        jitted = context.partitioner.jit(
-            train_step,
-            in_shardings=(layout.shardings, context.partitioner.batch_sharding),
-            out_shardings=(layout.shardings, context.partitioner.replicated),
-            donate_argnums=0,
-        )
-        compiled = StepOfShape(
-            batch_specs(context.source),
-            lambda spec: jitted.lower(layout.shapes, dict(spec)).compile(),
-        )
-        context.writer.say(f"compiled in {time.monotonic() - begun:.1f} s")
+
+        def compile_for(spec: BatchSpec) -> TrainStep:
+            program = TrainProgram(
+                model=context.model,
+                losses=context.losses,
+                optimizer=self.optimizer,
+                partitioner=context.partitioner,
+                layout=layout,
+                spec=spec,
+                num_tasks=len(context.source.tasks),
+                num_microbatches=self.num_microbatches,
+                seed=context.seed,
+            )
+            return program.compile() if self.executable is None else program.load(self.executable)
+
+        compiled = StepOfShape(batch_specs(context.source), compile_for)
+        verb = "compiled" if self.executable is None else f"loaded from {self.executable}"
+        context.writer.say(f"{verb} in {time.monotonic() - begun:.1f} s")
         return compiled
 
     def take_steps(

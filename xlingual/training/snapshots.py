@@ -9,6 +9,7 @@ import jax
 
 from xlingual.checkpointing.manager import Checkpoint, CheckpointManager
 from xlingual.data.base import BatchSource
+from xlingual.data.shards import merge_positions
 from xlingual.reporting.metrics import Book
 from xlingual.training.curriculum import Feed
 from xlingual.training.fingerprint import check_fingerprint, is_of_data
@@ -73,7 +74,7 @@ class Snapshots:
         differences = check_fingerprint(metadata["fingerprint"], self._fingerprint, allow_changes)
         state = self._manager.load_state(step, layout.shapes)
         if not any(is_of_data(name) for name in differences):
-            self._feed.restore(self._manager.load_position(step))
+            self._feed.restore(merge_positions(self._manager.load_positions(step)))
         self.book.restore(metadata["counters"])
         return state
 
