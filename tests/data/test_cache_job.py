@@ -140,7 +140,7 @@ def test_tokenised_records_are_what_comes_before_the_objective(tokenised):
         )  # fmt: skip
         raw = []
         for index in range(3):
-            order = Order(seed=0, shuffle=False, num_epochs=1, host_index=index, host_count=3)
+            order = Order(seed=0, shuffle=False, num_epochs=1, shard=index, num_shards=3)
             raw += list(source.stream(order).as_numpy_iterator())
         found = list(_records(tokenised, task))
         assert len(found) == len(raw) == 120 == task.counts.examples

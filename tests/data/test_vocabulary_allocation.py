@@ -155,22 +155,7 @@ def test_what_cannot_be_allocated_is_refused():
 
 
 def test_a_curve_of_real_models_is_measured_once(tmp_path, monkeypatch):
-    words = [
-        "pack",
-        "my",
-        "box",
-        "with",
-        "five",
-        "dozen",
-        "liquor",
-        "jugs",
-        "how",
-        "vexingly",
-        "quick",
-        "daft",
-        "zebras",
-        "jump",
-    ]
+    words = "pack my box with five dozen liquor jugs how vexingly quick daft zebras jump".split()
     generator = np.random.default_rng(0)
     lines = [" ".join(generator.choice(words, 8)) for _ in range(200)]
     sizes = (5, 28, 32, 36, 400)

@@ -2,7 +2,7 @@
 
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -74,6 +74,21 @@ def check_data(
             partitioner.check_batch_size(batch_size, num_microbatches)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from error
+
+
+def check_executable(
+    executable: str | None, specs: Sequence[Mapping[str, jax.ShapeDtypeStruct]]
+) -> None:
+    """Checks that a program compiled beforehand, where there is one, can serve all batches.
+
+    Raises:
+      ConfigError: batches have several row shapes.
+    """
+    if executable is not None and len(specs) > 1:
+        raise ConfigError(
+            f"executable={executable!r} is a program for one row shape, and the data have "
+            f"{len(specs)}; expected None: each of them is compiled at the start"
+        )
 
 
 def check_losses_of(
