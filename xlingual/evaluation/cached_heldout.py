@@ -66,6 +66,7 @@ class CachedHeldoutLoss:
             num_batches=self.num_batches,
             batch_size=self.batch_size,
             seed=self.seed,
+            rows=partitioner.host_rows(self.batch_size),
         )
         self._losses = BatchLosses(model, partitioner, losses, batches)
 

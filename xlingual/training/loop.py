@@ -144,6 +144,7 @@ class _Run:
         startup.check_data(
             context.source, context.model, context.partitioner, self.num_microbatches
         )
+        startup.check_executable(self.executable, batch_specs(context.source))
         layout = plan_state(context.model, self.optimizer, context.partitioner, context.source.spec)
         startup.check_losses_of(context.model, context.losses, layout, context.source)
         fingerprint = make_fingerprint(
@@ -207,11 +208,11 @@ class _Run:
             context.model, layout, context.partitioner, context.source.spec, context.seed
         )
 
-    def compile(self, layout: StateLayout) -> TrainStep:
-        """Returns the step, compiled for every row shape; it donates the state."""
+    def compile(self, layout: StateLayout) -> StepOfShape:
+        """Returns the step, compiled or loaded for every row shape; it donates the state."""
         context, begun = self.context, time.monotonic()
 
-        def compile_for(spec: BatchSpec) -> TrainStep:
+        def compile_for(spec: BatchSpec) -> jax.stages.Compiled:
             program = TrainProgram(
                 model=context.model,
                 losses=context.losses,
