@@ -135,7 +135,7 @@ def test_processes_that_do_not_come_are_waited_for_no_longer_than_said(tmp_path)
 
 
 _TOY = {
-    "MIXTURE_OR_TASK_NAME": "toy_pretrain",
+    "MIXTURE_OR_TASK_NAME": "{'toy_span_corruption_ar': 1.0, 'toy_translation_en_de': 2.0}",
     "NUM_DATA_SHARDS": 4,
     "BATCH_SIZE": 8,
     "D_MODEL": 32,
@@ -148,11 +148,10 @@ _TOY = {
     "WARMUP_STEPS": 3,
     "LOG_PERIOD": 1,
     "CHECKPOINT_PERIOD": 100,
-    "HELDOUT_TASKS": "('toy_evaluation',)",
+    "HELDOUT_TASKS": "('toy_translation_en_de',)",
+    "TRANSLATION_TASKS": "()",
     "HELDOUT_PERIOD": 4,
     "HELDOUT_BATCH_SIZE": 4,
-    "EVALUATION_BATCH_SIZE": 4,
-    "TRANSLATION_EXAMPLES": 2,
 }
 
 
