@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs_length", type=int, default=64, help="tokens of the longest row")
     parser.add_argument("--max_length", type=int, default=64, help="tokens that each row gets")
     parser.add_argument("--texts", type=int, default=256, help="of the second figure; 0 for none")
-    parser.add_argument("--eos_scale", type=float, default=3.0, help="makes EOS likelier")
+    parser.add_argument("--eos_scale", type=float, default=6.0, help="makes EOS likelier")
     parser.add_argument("--beams", type=int, default=1, help="1 for greedy decoding")
     return run_command("generate", parser, run, argv)
 
