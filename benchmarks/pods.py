@@ -140,7 +140,7 @@ def measure(task: Mapping[str, Any]) -> None:
 def read_job(task: Mapping[str, Any]) -> Any:
     """Returns the job of the gin files of a size."""
     from xlingual import config
-    from xlingual.cli.gin_job import make_job
+    from xlingual.cli.gin_job import DATA_MACROS, make_job
 
     family = task["family"]
     files = [
@@ -155,10 +155,11 @@ def read_job(task: Mapping[str, Any]) -> Any:
         ("VOCAB_SIZE", str(VOCAB_SIZE)),
         ("TASK_FEATURE_LENGTHS", "{'inputs': 1024, 'targets': 229}"),
         ("BATCH_SIZE", str(task["rows"])),
+        ("TRAIN_STEPS", "1"),
     ]
     for stack in ("ENCODER", "DECODER") if "layers" in task else ():
         overrides.append((f"NUM_{stack}_LAYERS", str(task["layers"])))
-    config.parse(files, overrides, complete=False)
+    config.parse(files, overrides, may_miss=DATA_MACROS)
     return make_job()
 
 

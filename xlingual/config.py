@@ -37,7 +37,7 @@ def parse(
     overrides: Sequence[tuple[str, str]],
     extra_paths: Sequence[str] = (),
     *,
-    complete: bool = True,
+    may_miss: Sequence[str] = (),
 ) -> None:
     """Parses gin files, then overrides, and checks the result before anything is built.
 
@@ -46,8 +46,7 @@ def parse(
       overrides: `(name, value)` pairs from `--gin.name=value`; the value is gin syntax, and a
         bare word or path counts as a string.
       extra_paths: further search paths, tried first.
-      complete: whether every macro that must be set has to be: not for who needs a part of the
-        configuration only, and meets what is missing there.
+      may_miss: macros that may stay unset although they must be set for a run.
 
     Raises:
       ConfigError: for a missing file, a syntax error, an unknown configurable, parameter or
@@ -63,8 +62,9 @@ def parse(
         raise ConfigError(f"gin file not found: {error}") from error
     except (SyntaxError, ValueError, ImportError, AttributeError, NameError, TypeError) as error:
         raise ConfigError(f"gin: {_first_line(error)}") from error
-    _check_macros([name for name, _ in overrides], complete)
-    if complete:
+    _check_macros([name for name, _ in overrides], may_miss)
+    # Gin's own check knows no exception.
+    if not may_miss:
         gin.finalize()
 
 
@@ -92,7 +92,7 @@ def _first_line(error: Exception) -> str:
     return " ".join(lines) if lines else type(error).__name__
 
 
-def _check_macros(overridden: Sequence[str], complete: bool) -> None:
+def _check_macros(overridden: Sequence[str], may_miss: Sequence[str]) -> None:
     text = gin.config_str(max_line_length=10**6)
     referenced, defined = set(_REFERENCED.findall(text)), set(_DEFINED.findall(text))
     for name in overridden:
@@ -102,6 +102,7 @@ def _check_macros(overridden: Sequence[str], complete: bool) -> None:
             raise ConfigError(f"--gin.{name}: no gin file uses a macro of this name; {hint}")
     missing = sorted(set(_REQUIRED.findall(text)) & referenced)
     missing += sorted(referenced - defined)
-    if missing and complete:
+    missing = [name for name in missing if name not in may_miss]
+    if missing:
         needed = " ".join(f"--gin.{name}=..." for name in missing)
         raise ConfigError(f"values that must be set are not: {', '.join(missing)}; add {needed}")

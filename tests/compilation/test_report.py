@@ -1,5 +1,6 @@
 """Reports and plans, on the eight fake devices: no libtpu needed."""
 
+import io
 import json
 
 import jax
@@ -8,6 +9,7 @@ import rich.console
 
 from tests.compilation.small_job import make_job
 from xlingual import config
+from xlingual.cli.gin_job import DATA_MACROS
 from xlingual.cli.gin_job import make_job as read_gin_job
 from xlingual.compilation import autotune as tuning
 from xlingual.compilation.plans import Plan, make_plans
@@ -34,9 +36,13 @@ def report(where):
 
 
 def test_flops_of_the_programs_are_those_of_the_formula(report):
-    """Eight devices together do exactly what the formula says; evaluation a third of it."""
+    """Eight devices do what the formula says, and evaluation exactly a third of it.
+
+    Without optimisation the row sums of attention's backward pass, which the formula leaves out,
+    stay products.
+    """
     train, evaluation, _ = report.steps
-    assert 8 * train.costs.flops == report.job.formula_flops
+    assert 0 <= 8 * train.costs.flops / report.job.formula_flops - 1 < 0.01
     assert 8 * evaluation.costs.flops == report.job.formula_flops / 3
 
 
@@ -61,7 +67,7 @@ def test_the_report_is_json_and_a_table(report):
     assert train["collectives"]["all-gather"]["bytes"] > 0
     assert train["seconds"] >= train["bound_seconds"] > 0 and 0 < train["mfu"] < 1
     assert facts["steps"]["decode"]["unknown_loops"], "decoding ends when all rows have ended"
-    console = rich.console.Console(width=200, record=True, quiet=True)
+    console = rich.console.Console(width=200, record=True, file=io.StringIO())
     console.print(make_report_table(report))
     text = console.export_text()
     for part in ("all-gather", "temporaries", "assumed:", "compile seconds", "MFU", "cpu:8"):
@@ -118,7 +124,7 @@ def test_the_search_passes_over_plans_that_do_not_fit(where, report, monkeypatch
 
 def test_no_plan_is_said_so(where):
     with pytest.raises(ConfigError, match="no plan fits cpu:8"):
-        tuning.autotune(make_job(rows=2**19, wide=64, data=8).on(where), where)
+        tuning.autotune(make_job(wide=1024, data=8).on(where), where)
     with pytest.raises(ConfigError, match="max_compiles=0"):
         tuning.autotune(make_job(data=8).on(where), where, max_compiles=0)
 
@@ -128,7 +134,7 @@ def test_a_plan_as_gin_makes_the_same_job(where, tmp_path):
     plan = Plan(table="fsdp_tensor", data=2, fsdp=2, tensor=2, num_microbatches=2, remat="offload")
     path = tmp_path / "plan.gin"
     path.write_text(tuning.plan_gin(plan, where))
-    config.parse(["gin/experiments/toy.gin", str(path)], [], complete=False)
+    config.parse(["gin/experiments/toy.gin", str(path)], [], may_miss=DATA_MACROS)
     job = read_gin_job().on(where)
     assert plan.apply(job) == job
     assert dict(job.partitioner.mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}

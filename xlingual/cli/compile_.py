@@ -7,7 +7,7 @@ import pathlib
 import rich.console
 
 from xlingual.cli import gin_flags
-from xlingual.cli.gin_job import make_job
+from xlingual.cli.gin_job import DATA_MACROS, make_job
 from xlingual.compilation import job as jobs
 from xlingual.compilation.autotune import autotune, plan_gin
 from xlingual.compilation.report import Report, as_json, compile_step
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
     if args.save and "train" not in steps:
         raise ConfigError(f"--save={args.save} keeps the train step; --steps={args.steps} lacks it")
     where = describe_slice(args.topology, args.num_slices)
-    gin_flags.parse_gin(args, complete=False)
+    gin_flags.parse_gin(args, may_miss=DATA_MACROS)
     job = read_job(args).on(where)
     if args.autotune:
         job = _tune(args, job, where)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from xlingual import config
 from xlingual.reporting.native_logs import hide_native_logs
@@ -26,20 +27,20 @@ def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(gin_overrides=[])
 
 
-def parse_gin(args: argparse.Namespace, *, complete: bool = True) -> None:
+def parse_gin(args: argparse.Namespace, *, may_miss: Sequence[str] = ()) -> None:
     """Parses the gin files and overrides of `args`.
 
     If their modules use TensorFlow, it is kept off the accelerators: it would take their memory.
 
     Args:
       args: with the gin options.
-      complete: whether every macro that must be set has to be (`config.parse`).
+      may_miss: macros that may stay unset (`config.parse`).
 
     Raises:
       ConfigError: as `config.parse`.
     """
     with hide_native_logs():
-        config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths, complete=complete)
+        config.parse(args.gin_file, args.gin_overrides, args.gin_search_paths, may_miss=may_miss)
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is not None:
             tensorflow.get_logger().setLevel("ERROR")

@@ -12,6 +12,9 @@ from xlingual.data.datasets import batch_spec
 from xlingual.errors import ConfigError
 from xlingual.training import loop
 
+DATA_MACROS = ("MODEL_DIR", "DATA_DIR", "MIXTURE_OR_TASK_NAME")
+"""Macros that only data and files need: `make_job` does without them."""
+
 
 def make_job(
     *,
