@@ -1,11 +1,12 @@
-"""Real tokens/s of the on-the-fly input pipeline, with stock SeqIO and t5 beside it.
+"""Real tokens/s of the input pipelines: on the fly, from caches, and those of SeqIO and t5.
 
-Both read the same records of the toy corpus, run span corruption on each language and translation
+All read the same records of the toy corpus, run span corruption on each language and translation
 (`translate A to B:` prompts) in each direction, mix the tasks at equal rates of examples, pack, and
-batch. The peer uses t5's preprocessors, SeqIO's mixture and SeqIO's feature converter. Blocks of
-our batches alternate with blocks of the peer's, each pipeline with its own background threads; a
-real token is one that is not padding, in the encoder or the decoder. The last line of the output is
-one JSON object.
+batch. The peer uses t5's preprocessors, SeqIO's mixture and SeqIO's feature converter. `packed` and
+`tokenised` are caches of our mixture, made first, in which span corruption has rows of its own
+shape. Blocks of batches of all pipelines alternate, each with its own background threads; a real
+token is one that is not padding, in the encoder or the decoder. The last line of the output is one
+JSON object.
 
     python benchmarks/input_pipeline.py
 
@@ -22,6 +23,7 @@ import logging
 import pathlib
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -35,15 +37,19 @@ if not __package__:  # run as a script: the folder above is not on the path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tasks import toy
-from xlingual.data import feature_converters, languages, task_registry
+from xlingual.cache.manifest import MODES, Mode
+from xlingual.data import cache_job, feature_converters, languages, task_registry
+from xlingual.data.cached import CacheSource
 from xlingual.data.datasets import SeqioSource
 from xlingual.errors import ConfigError
-from xlingual.objectives import translation
+from xlingual.objectives import noise, translation
 from xlingual.objectives.tokenize import tokenize
 
 LANGUAGES = ("en", "de", "ru", "zh")
 DIRECTIONS = (("de", "en"), ("en", "de"), ("ru", "en"), ("en", "zh"))
 MIXTURE = "benchmark_input_pipeline"
+BLOCK_OF_CACHES = 10
+"""So many times more batches are timed of caches: a block of theirs would take no time else."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,19 +76,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     lengths = {"inputs": args.inputs, "targets": args.targets}
     register_ours()
     register_peer()
-    pipelines = {
-        "ours": _Pipeline(functools.partial(open_ours, lengths, args.batch_size)),
-        "peer": _Pipeline(functools.partial(open_peer, lengths, args.batch_size)),
-    }
-    for _ in range(args.rounds):
-        for pipeline in pipelines.values():
-            pipeline.measure(args.batches)
+    with tempfile.TemporaryDirectory() as folder:
+        caches = {mode: make_cache(f"{folder}/{mode}", mode, lengths) for mode in MODES}
+        read = {"threads": args.read_threads, "processes": args.read_processes}
+        openers = {
+            "ours": functools.partial(open_ours, lengths, args.batch_size),
+            "peer": functools.partial(open_peer, lengths, args.batch_size),
+            **{
+                mode: functools.partial(open_cache, cache, args.batch_size, **read)
+                for mode, cache in caches.items()
+            },
+        }
+        pipelines = {name: _Pipeline(opener) for name, opener in openers.items()}
+        for _ in range(args.rounds):
+            for name, pipeline in pipelines.items():
+                pipeline.measure(args.batches * (BLOCK_OF_CACHES if name in MODES else 1))
     measured = {name: pipeline.summary() for name, pipeline in pipelines.items()}
-    ratio = measured["ours"]["tokens_per_second"] / measured["peer"]["tokens_per_second"]
+    rates = {name: found["tokens_per_second"] for name, found in measured.items()}
+    ratios = {f"{mode}_ratio_to_peer": round(rates[mode] / rates["peer"], 2) for mode in MODES}
     return {
         "benchmark": "input_pipeline",
         **measured,
-        "ratio_to_peer": round(ratio, 3),
+        "ratio_to_peer": round(rates["ours"] / rates["peer"], 3),
+        **ratios,
         "fill_ratio_to_peer": round(measured["ours"]["fill"] / measured["peer"]["fill"], 3),
         "task_feature_lengths": lengths,
         "batch_size": args.batch_size,
@@ -207,6 +223,39 @@ def open_ours(lengths: Mapping[str, int], batch_size: int) -> Iterator[Mapping[s
     return source.iterator()
 
 
+def make_cache(folder: str, mode: Mode, lengths: Mapping[str, int]) -> str:
+    """Returns the folder of a new cache of our mixture."""
+    span = noise.span_lengths(lengths["inputs"], 0.15, 3.0)
+    cache_job.make_cache(
+        cache_job.CacheJob(
+            name=MIXTURE,
+            output=folder,
+            mode=mode,
+            splits=("train",),
+            num_shards=2,
+            row_shapes={
+                "span_corruption": {"inputs": lengths["inputs"], "targets": span.targets},
+                "*": lengths,
+            },
+        )
+    )
+    return folder
+
+
+def open_cache(
+    folder: str, batch_size: int, *, threads: int, processes: int
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Returns the batches of a cache."""
+    source = CacheSource(
+        folder=folder,
+        batch_size=batch_size,
+        family="encoder_decoder",
+        read_threads=threads,
+        read_processes=processes,
+    )
+    return source.iterator()
+
+
 def open_peer(lengths: Mapping[str, int], batch_size: int) -> Iterator[Mapping[str, np.ndarray]]:
     """Returns the batches that SeqIO and t5 make, as T5X asks for them."""
     dataset = seqio.get_dataset(
@@ -229,6 +278,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=32, help="rows of a batch")
     parser.add_argument("--batches", type=int, default=80, help="batches timed in a round")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each pipeline")
+    parser.add_argument("--read_threads", type=int, default=2, help="of the caches' readers")
+    parser.add_argument("--read_processes", type=int, default=0, help="in the place of threads")
     return parser
 
 

@@ -81,3 +81,58 @@ def _finish(folder, mode, family, splits):
     )
     shards.write_text(folder / manifest.MANIFEST_FILE, manifest.dump_manifest(found))
     return found
+
+
+def write_tokenised(folder, *, num_records=300):
+    """Writes a tokenised cache: span corruption of documents, and translation of pairs."""
+    folder = pathlib.Path(folder)
+    rng = np.random.default_rng(0)
+    tokens = dict(vocab_size=300, sentinel_start=299, num_sentinels=100, control={"<2en>": 5})
+    documents = [
+        {"lang": "de", "targets": rng.integers(10, 190, rng.integers(5, 40)).astype(np.int32)}
+        for _ in range(num_records)
+    ]
+    pairs = [
+        {
+            "src": rng.integers(10, 190, rng.integers(5, 20)).astype(np.int32),
+            "src_lang": "de",
+            "tgt": rng.integers(10, 190, rng.integers(5, 20)).astype(np.int32),
+            "tgt_lang": "en",
+        }
+        for _ in range(num_records)
+    ]
+    tasks = []
+    for name, made, options in (
+        ("span_corruption", documents, {}),
+        ("translation", pairs, {"direction": "fwd"}),
+    ):
+        schema = tuple(
+            codec.Feature(name=key, dtype="text" if isinstance(value, str) else "int32")
+            for key, value in sorted(made[0].items())
+        )
+        path = manifest.shard_path("train", name, 0, 1)
+        shard = shards.write_shard(folder, path, (codec.encode(one, schema) for one in made))
+        sides = {"input_tokens": "src", "target_tokens": "tgt" if "tgt" in made[0] else "targets"}
+        counts = {
+            key: sum(len(one[side]) for one in made if side in one) for key, side in sides.items()
+        }
+        tasks.append(
+            manifest.CachedTask(
+                name=name,
+                objective=name,
+                src_lang="de",
+                tgt_lang="en",
+                share=0.5,
+                row_shape={"inputs": 48, "targets": 24 if name == "span_corruption" else 48},
+                recipe={
+                    "objective": name,
+                    "options": options,
+                    "special_tokens": tokens,
+                    "texts": {},
+                },
+                schema=schema,
+                counts=manifest.Counts(examples=len(made), **counts),
+                shards=(shard,),
+            )
+        )
+    return _finish(folder, "tokenised", "", {"train": tuple(tasks)})

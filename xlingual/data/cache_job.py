@@ -336,23 +336,22 @@ def _collect_task(plan: _Plan, split: str, name: str) -> CachedTask:
         raise ConfigError(f"task {name!r} has no records in split {split!r}")
     metadata = task_registry.task_metadata(name)
     schema, row_shape = done[0].schema, plan.settings["row_shapes"].get(name, {})
-    recipe: Mapping[str, Any] = {}
-    if plan.job.mode == "tokenised":
-        task = seqio.TaskRegistry.get(name)
-        languages = (metadata.src_lang, metadata.tgt_lang)
-        recipe = recipe_of(task.preprocessors, task.output_features, schema, languages, row_shape)
-    return CachedTask(
+    cached = CachedTask(
         name=name,
         objective=metadata.objective,
         src_lang=metadata.src_lang,
         tgt_lang=metadata.tgt_lang,
         share=plan.shares[name],
         row_shape=row_shape,
-        recipe=recipe,
         schema=schema,
         counts=summed([one.counts for one in done]),
         shards=tuple(one.shard for one in done),
     )
+    if plan.job.mode == "packed":
+        return cached
+    task = seqio.TaskRegistry.get(name)
+    recipe = recipe_of(task.preprocessors, task.output_features, cached, plan.job.output)
+    return dataclasses.replace(cached, recipe=recipe)
 
 
 def _tidy(root: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ A recipe is JSON: the name of the objective, its options, the special tokens, an
 it encodes itself (prompts). A reader needs no SeqIO, no TensorFlow and no vocabulary to follow it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -14,29 +15,32 @@ from typing import Any
 import numpy as np
 
 from xlingual.arrays.ragged import RaggedTensor
+from xlingual.cache import codec
 from xlingual.cache.codec import Feature
 from xlingual.cache.manifest import CachedTask
+from xlingual.cache.record_files import RecordFiles
 from xlingual.errors import ConfigError
 from xlingual.objectives import registry, twins
 from xlingual.objectives.recorded_vocabulary import RecordedVocabulary
 from xlingual.objectives.special_tokens import SpecialTokens
 
+_SAMPLED = 1024
+"""Records whose languages are looked at."""
+
 
 def recipe_of(
     preprocessors: Sequence[Callable[..., Any]],
     output_features: Mapping[str, Any],
-    schema: Sequence[Feature],
-    languages: tuple[str, str],
-    row_shape: Mapping[str, int],
+    task: CachedTask,
+    folder: str,
 ) -> dict[str, Any]:
     """Returns the recipe of a task's objective; empty if there is none that a reader can follow.
 
     Args:
       preprocessors: of the task; the objective of the index of objectives is the last.
       output_features: of the task; the vocabulary of `targets` encodes prompts.
-      schema: of the tokenised records.
-      languages: source and target language of the task.
-      row_shape: lengths of its rows.
+      task: as cached; the languages of some of its records tell which prompts are recorded.
+      folder: the cache.
     """
     found = _find_objective(preprocessors[-1], output_features)
     if found is None:
@@ -55,11 +59,12 @@ def recipe_of(
         return {}
     vocabulary = RecordedVocabulary({}, output_features["targets"].vocabulary)
     try:
-        twin = _make_twin(recipe, schema, row_shape, vocabulary)
-        for pair in (languages, languages[::-1]):
-            twin(_sample(schema, pair), [0, 0])
+        twin = _make_twin(recipe, task.schema, task.row_shape, vocabulary)
     except ConfigError:
-        pass  # the reader says what is wrong, with the row shape that it is given
+        return recipe  # the reader says what is wrong, with the row shape that it is given
+    for pair in sorted(_languages(task, folder)):
+        with contextlib.suppress(ConfigError):  # an objective may know one direction only
+            twin(_sample(task.schema, pair), [0, 0])
     recipe["texts"] = vocabulary.texts
     return recipe
 
@@ -118,6 +123,17 @@ def _make_twin(
         special_tokens=SpecialTokens(**recipe["special_tokens"]),
         **recipe["options"],
     )
+
+
+def _languages(task: CachedTask, folder: str) -> set[tuple[str, str]]:
+    """Returns source and target languages of some records of a task, in both directions."""
+    files = RecordFiles(folder, task)
+    numbers = np.unique(np.linspace(0, len(files) - 1, min(len(files), _SAMPLED), dtype=np.int64))
+    found = {(task.src_lang, task.tgt_lang)}
+    for record in files.read(numbers):
+        fields = codec.decode(record, task.schema)
+        found.add((str(fields.get("src_lang", "")), str(fields.get("tgt_lang", ""))))
+    return found | {(target, source) for source, target in found}
 
 
 def _sample(schema: Sequence[Feature], languages: tuple[str, str]) -> twins.Batch:
