@@ -57,6 +57,7 @@ def main(folder, name, num_kills, seed):
     cached_tasks.register()
     for kind in ("mono", "pair"):
         cached_tasks.columns("validation", kind)  # once for all jobs
+    cache_job.code_version()  # of this process: files that change later change nothing
     draw = random.Random(seed)
     begin = time.monotonic()
     undisturbed = folder / "undisturbed"

@@ -9,6 +9,7 @@ the same.
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -210,8 +211,9 @@ def row_shapes_of(job: CacheJob, tasks: Sequence[str]) -> dict[str, dict[str, in
     return found
 
 
+@functools.cache
 def code_version() -> str:
-    """Returns the version of this package with a hash of its source files."""
+    """Returns the version of this package with a hash of its source files, as they were first."""
     digest = hashlib.sha256()
     root = pathlib.Path(next(iter(xlingual.__path__)))
     for path in sorted(root.rglob("*.py")):
