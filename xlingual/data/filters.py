@@ -305,7 +305,11 @@ def count_problems(dataset: tf.data.Dataset, filters: Sequence[Filter]) -> list[
         FilterCount(
             filter=describe(one),
             records=seen[place],
-            dropped=dict(zip(one.reasons(), counts[place][1:].tolist(), strict=True)),
+            dropped={
+                reason: count
+                for reason, count in zip(one.reasons(), counts[place][1:].tolist(), strict=True)
+                if count or not reason.endswith("inf")  # no limit on that side
+            },
             examples={reason: tuple(shown) for reason, shown in examples[place].items()},
         )
         for place, one in enumerate(ready)
