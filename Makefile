@@ -42,7 +42,7 @@ oracle: $(STAMP)
 # The tests of pivot-join run only where Apache Beam is installed; this installs it, and the older
 # sentencepiece and protobuf that it needs: use a VENV of its own.
 beam: $(STAMP)
-	$(BIN)/pip install --quiet --editable ".[seqio,dev,beam]"
+	$(BIN)/pip install --quiet --editable ".[seqio,corpus,dev,beam]"
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
@@ -51,6 +51,6 @@ $(STAMP): setup.py
 	@test -n "$(PYTHON)" || { echo "xlingual needs Python 3.11 or 3.12 on the PATH"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[seqio,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[seqio,corpus,dev]"
 	$(BIN)/xlingual doctor
 	@touch $(STAMP)

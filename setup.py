@@ -57,6 +57,7 @@ setuptools.setup(
             "tensorflow-datasets>=4.9.10,<5",
             "tokenizers>=0.20",
         ],
+        "corpus": ["datasketch>=1.6.5", "fonttools>=4.50", "matplotlib>=3.8", "py3langid>=0.4"],
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
         "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],

@@ -78,6 +78,8 @@ def _cut(tokens: list[int]) -> list[int]:
 
 def _best_threads(torch: Any, run: Callable[[], Any], most: int) -> int:
     """1 or `most`, whichever is faster; it stays set."""
+    if most == 1:
+        return 1
     seconds = {}
     for threads in sorted({1, most}):
         torch.set_num_threads(threads)

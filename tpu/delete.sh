@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Deletes a TPU VM with its disks, after asking; does nothing when there is none.
+# Deletes all slices of a name with their disks, after asking; does nothing when there are none.
 #
 #   tpu/delete.sh --name NAME --zone ZONE [--yes] [--project PROJECT] [--dry-run]
 #
-# Checkpoints on a mounted bucket stay; what lies on the VM alone is lost.
+# Checkpoints on a mounted bucket stay; what lies on the TPU VMs alone is lost.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 YES=false
@@ -19,13 +19,13 @@ while [[ $# -gt 0 ]]; do
 done
 check_target
 
-STATE="$(tpu_state)"
+STATE="$(request_state)"
 if [[ -z "$STATE" ]] && ! "$DRY_RUN"; then
-  echo "there is no TPU VM $NAME in $ZONE"
+  echo "there is no $NAME in $ZONE"
   exit 0
 fi
 if ! "$YES" && ! "$DRY_RUN"; then
-  read -r -p "Delete TPU VM $NAME ($STATE) in $ZONE? [y/N] " ANSWER || ANSWER=""
+  read -r -p "Delete $NAME ($STATE) in $ZONE? [y/N] " ANSWER || ANSWER=""
   [[ "$ANSWER" == y || "$ANSWER" == Y ]] || die "not deleted"
 fi
-tpu_vm delete --quiet
+run_again gcloud compute tpus queued-resources delete "$NAME" "${TARGET[@]}" --force --quiet

@@ -26,8 +26,9 @@ RANKS = {
     "checkpointing": 4,
     "training": 5,
     "evaluation": 5,
-    "config": 6,
-    "cli": 6,
+    "compilation": 6,
+    "config": 7,
+    "cli": 7,
 }
 """Package or module of `xlingual` -> rank; one may import only from lower ranks or itself."""
 
@@ -47,6 +48,7 @@ THIRD_PARTY = {
     "decoding": {"jax", "flax"},
     "checkpointing": {"jax", "orbax", "etils", "flax", "safetensors", "tensorstore"},
     "training": {"jax", "optax", "flax", "rich"},
+    "compilation": {"jax", "libtpu", "rich"},
 }
 """What a package may import directly, beyond the standard library and numpy."""
 
@@ -67,6 +69,7 @@ WITHOUT_TENSORFLOW = [
     "training",
     "arrays",
     "objectives",
+    "compilation",
     "data.base",
     "data.cached",
     "data.cached_iterator",

@@ -1,11 +1,10 @@
 """Shards are whole or absent; what was done to them since is named."""
 
 import random
-import resource
-import signal
 
 import pytest
 
+from tests.cache.full_disk import full_disk
 from xlingual.cache import manifest as manifest_lib
 from xlingual.cache import shards
 from xlingual.cache.codec import Feature
@@ -125,22 +124,12 @@ def test_another_vocabulary_is_refused_by_name(cache):
         shards.verify(cache, vocabulary="sha256:2")
 
 
-@pytest.fixture
-def full_disk():
-    """Lets no file grow beyond 64 KiB, which a writer sees as it sees a full disk."""
-    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, old_limit[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
-    signal.signal(signal.SIGXFSZ, old_handler)
-
-
 @pytest.mark.parametrize("num_records", [1, 3_000])
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, full_disk, num_records):
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, num_records):
     path = "train/t/shard-00000-of-00001.array_record"
     records = (random.Random(i).randbytes(1000) for i in range(num_records))
-    with pytest.raises(ConfigError, match=rf"{path} cannot be written: .*; expected a folder"):
+    message = rf"{path} cannot be written: .*; expected a folder"
+    with full_disk(), pytest.raises(ConfigError, match=message):
         shards.write_shard(tmp_path, path, records)
     assert not list((tmp_path / "train/t").iterdir())
 

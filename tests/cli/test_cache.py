@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.data import cached_tasks
-from xlingual.cache.manifest import load_manifest
+from xlingual.cache.manifest import CachedTask, Counts, load_manifest
 from xlingual.cli import cache, main
 from xlingual.errors import ConfigError
 
@@ -41,10 +41,26 @@ def test_the_job_prints_fill_per_task_and_warns_below_a_bound(module, tmp_path, 
     flags = ("--no_beam", "--min_fill=0.999", "--row_shape=translation=128,300", "--window=9")
     assert _run(module, tmp_path / "b", *flags) == 0
     out = capsys.readouterr().out
-    assert "warning: rows of cached_de_en are" in out and "below 99.9%" in out
+    (warning,) = [line for line in out.splitlines() if "warning: rows of cached_de_en" in line]
+    assert "below 99.9%" in warning and "--row_shape=cached_de_en=216,212" in warning
     manifest = load_manifest(tmp_path / "b")
     assert manifest.tasks("validation")[1].row_shape == {"inputs": 128, "targets": 300}
     assert manifest.settings["packing"] == {"name": "best_fit", "window": 9}
+
+
+def _task(inputs, targets, room, shape=(64, 64)):
+    counts = Counts(examples=9, input_tokens=inputs, target_tokens=targets, room=room)
+    lengths = dict(zip(("inputs", "targets"), shape, strict=True))
+    return CachedTask(name="t", row_shape=lengths, schema=(), counts=counts, shards=())
+
+
+def test_advice_tells_a_shape_that_does_not_fit_from_examples_that_do_not():
+    assert cache.advice(_task(6_000, 3_000, 12_800), "encoder_decoder") == (
+        "its examples have 2.00 inputs a target, so 75.0% is the most that rows of this shape can "
+        "be: try --row_shape=t=88,40"
+    )
+    for family, shape in (("encoder_decoder", (64, 64)), ("decoder_only", (0, 128))):
+        assert "try longer rows" in cache.advice(_task(6_000, 5_900, 19_200, shape), family)
 
 
 def test_tokenised_caches_show_no_fill(module, tmp_path, capsys):

@@ -36,14 +36,14 @@ def _assert_params(model, params, folder):
         np.testing.assert_array_equal(leaf, flatten(params)[path], err_msg=path)
 
 
-def _save_run(folder, model, params, config_text=""):
+def _save_run(folder, model, params, config_text="", opt_state=None):
     """Writes step 5 of a run, as the train loop does."""
     metadata = {
         "step": 5,
         "fingerprint": make_fingerprint(data={}, model=model, losses={}, optimizer={}, seed=0),
         "counters": dataclasses.asdict(Counters(steps=5)),
     }
-    state = TrainState(step=jnp.int32(5), params=params, opt_state=(params,))
+    state = TrainState(step=jnp.int32(5), params=params, opt_state=opt_state or (params,))
     checkpoint = Checkpoint(state=state, position=b"", metadata=metadata, config_text=config_text)
     with CheckpointManager(folder, CheckpointConfig(period_steps=1)) as manager:
         manager.save(5, checkpoint)

@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 
 from tests.data import cached_tasks
 from xlingual.data import cache_job
@@ -31,9 +32,12 @@ def _start(root, name):
                     output=str(root),
                     splits=("validation",),
                     num_shards=2,
+                    row_shapes={"*": {"inputs": 256, "targets": 256}},
                 )
             )
             status = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return child

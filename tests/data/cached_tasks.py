@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from xlingual.data import task_registry, vocabularies
 from xlingual.data.byte_vocabulary import ByteVocabulary
+from xlingual.objectives.language_model import causal_lm
 from xlingual.objectives.span_corruption import span_corruption
 from xlingual.objectives.tokenize import tokenize
 from xlingual.objectives.translation import translation
@@ -15,6 +16,7 @@ from xlingual.objectives.translation import translation
 VOCABULARY = ByteVocabulary(vocabularies.control_tokens(["de", "en"]))
 TASKS = ("cached_de", "cached_de_en")
 MIXTURE = "cached_mixture"
+LANGUAGE_MODEL = "cached_causal_de"
 ROW_SHAPES = {
     "span_corruption": {"inputs": 512, "targets": 114},
     "translation": {"inputs": 256, "targets": 256},
@@ -72,11 +74,23 @@ def register(vocabulary=VOCABULARY):
             src_lang="de",
             tgt_lang="de" if kind == "mono" else "en",
         )
+    task_registry.register_task(
+        LANGUAGE_MODEL,
+        objective="causal_lm",
+        source=_source("mono"),
+        preprocessors=[
+            functools.partial(tokenize),
+            functools.partial(causal_lm, special_tokens=special, form="packed"),
+        ],
+        output_features=features,
+        src_lang="de",
+        tgt_lang="de",
+    )
     task_registry.register_mixture(MIXTURE, dict.fromkeys(TASKS, 0.5), row_shapes=ROW_SHAPES)
     return MIXTURE
 
 
 def unregister():
     """Forgets them."""
-    for name in (*TASKS, MIXTURE):
+    for name in (*TASKS, LANGUAGE_MODEL, MIXTURE):
         task_registry.unregister(name)

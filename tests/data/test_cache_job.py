@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import seqio
 
+from tests.cache.full_disk import full_disk
 from tests.data import cached_tasks
 from tests.data.cached_tasks import MIXTURE, ROW_SHAPES, TASKS
 from xlingual.cache import codec, rows, shards
@@ -41,6 +42,13 @@ def tokenised(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    root = tmp_path_factory.mktemp("small")
+    cache_job.make_cache(_small_job(root))
+    return root
+
+
 @pytest.fixture
 def copy(packed, tmp_path):
     """A finished cache, to be changed."""
@@ -49,6 +57,10 @@ def copy(packed, tmp_path):
 
 def _job(root, **settings):
     return CacheJob(**{"name": MIXTURE, "output": str(root), "num_shards": 2, **settings})
+
+
+def _small_job(root, **settings):
+    return _job(root, **{"splits": ("validation",), **settings})
 
 
 def _files(root):
@@ -154,7 +166,7 @@ def test_tokenised_records_are_what_comes_before_the_objective(tokenised):
         assert (task.counts.input_tokens, task.counts.target_tokens) == (sides[0], sum(sides[1:]))
 
 
-def test_bytes_depend_neither_on_the_order_of_the_work_nor_on_restarts(packed, tmp_path):
+def test_bytes_depend_neither_on_the_order_of_the_work_nor_on_restarts(small, tmp_path):
     """Shards are made backwards, and the job stops after each one."""
     root = tmp_path / "again"
 
@@ -164,7 +176,7 @@ def test_bytes_depend_neither_on_the_order_of_the_work_nor_on_restarts(packed, t
 
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            cache_job.make_cache(_job(root), one_then_stop)
+            cache_job.make_cache(_small_job(root), one_then_stop)
         left = [p for p in root.rglob("*") if shards.TEMPORARY in p.name]
         assert not left and not (root / "manifest.json").exists()
     made = []
@@ -174,18 +186,19 @@ def test_bytes_depend_neither_on_the_order_of_the_work_nor_on_restarts(packed, t
         for work in works:
             cache_shards.make_shard(work)
 
-    cache_job.make_cache(_job(root), count)
+    cache_job.make_cache(_small_job(root), count)
     assert len(made) == 1, "finished shards are not made again"
-    assert _files(root) == _files(packed)
-    cache_job.make_cache(_job(root), count)
+    assert _files(root) == _files(small)
+    cache_job.make_cache(_small_job(root), count)
     assert len(made) == 1, "a finished cache is verified and left alone"
 
 
-def test_other_seeds_and_shards_give_other_noise(packed, tmp_path):
-    cache_job.make_cache(_job(tmp_path, name="cached_de", seed=1, num_shards=1,
-                              row_shapes={"*": ROW_SHAPES["span_corruption"]}))  # fmt: skip
-    first, *_ = _records(tmp_path, load_manifest(tmp_path).tasks("train")[0])
-    other, *_ = _records(packed, load_manifest(packed).tasks("train")[0])
+def test_other_seeds_give_other_noise(small, tmp_path):
+    shape = {"*": ROW_SHAPES["span_corruption"]}
+    cache_job.make_cache(_small_job(tmp_path, name="cached_de", seed=1, row_shapes=shape))
+    (task,) = load_manifest(tmp_path).tasks("validation")
+    first, *_ = _records(tmp_path, task)
+    other, *_ = _records(small, load_manifest(small).tasks("validation")[0])
     assert not np.array_equal(first["inputs"], other["inputs"])
 
 
@@ -211,21 +224,53 @@ def test_another_vocabulary_code_or_setting_is_refused_by_name(copy, tmp_path, m
         cache_job.make_cache(_job(started))
 
 
-def test_a_damaged_shard_is_refused_and_a_missing_one_made_again(packed, tmp_path):
+def test_a_damaged_shard_is_refused_and_a_missing_one_made_again(small, tmp_path):
     def make_first(works):
         cache_shards.make_shard(works[0])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache_job.make_cache(_job(tmp_path), make_first)
+        cache_job.make_cache(_small_job(tmp_path), make_first)
     (shard,) = tmp_path.rglob("*.array_record")
     content = shard.read_bytes()
     shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ConfigError, match=rf"{shard} was changed or damaged.*delete it"):
-        cache_job.make_cache(_job(tmp_path))
+        cache_job.make_cache(_small_job(tmp_path))
     shard.unlink()
-    cache_job.make_cache(_job(tmp_path))
-    assert _files(tmp_path) == _files(packed)
+    cache_job.make_cache(_small_job(tmp_path))
+    assert _files(tmp_path) == _files(small)
+
+
+def test_after_a_full_disk_the_job_goes_on(small, tmp_path):
+    with full_disk(), pytest.raises(ConfigError, match=r"array_record cannot be written"):
+        cache_job.make_cache(_small_job(tmp_path))
+    assert not any(p.is_file() for p in (tmp_path / "validation").rglob("*")), (
+        "no part of a shard is left"
+    )
+    cache_job.make_cache(_small_job(tmp_path))
+    assert _files(tmp_path) == _files(small)
+
+
+@pytest.mark.parametrize("packing", ["chunk", "best_fit"])
+def test_rows_of_a_decoder(tmp_path, packing):
+    """Chunks are the EOS-joined sentences cut to full rows; best fit cuts no sentence."""
+    settings = {"family": "decoder_only", "row_shapes": {"*": {"inputs": 0, "targets": 300}}}
+    job = _job(tmp_path, name=cached_tasks.LANGUAGE_MODEL, splits=("validation",), num_shards=1,
+               packing=packing, **settings)  # fmt: skip
+    (task,) = cache_job.make_cache(job).tasks("validation")
+    found = list(_records(tmp_path, task))
+    texts = cached_tasks.columns("validation", "mono")["text"]
+    sentences = [(*cached_tasks.VOCABULARY.encode(text), 1) for text in texts]
+    lengths = [len(row["targets"]) for row in found]
+    assert max(lengths) <= 300 and task.counts.fill == sum(lengths) / (300 * len(found))
+    if packing == "chunk":
+        stream = np.concatenate([row["targets"] for row in found])
+        np.testing.assert_array_equal(stream, np.concatenate(sentences))
+        assert set(lengths[:-1]) == {300}
+    else:
+        cuts = [np.cumsum(row["targets_lengths"])[:-1] for row in found]
+        parts = [np.split(row["targets"], cut) for row, cut in zip(found, cuts, strict=True)]
+        assert sorted(tuple(p.tolist()) for row in parts for p in row) == sorted(sentences)
 
 
 def test_a_finished_cache_with_a_bad_shard_is_refused(copy):

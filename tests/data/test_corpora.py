@@ -85,5 +85,5 @@ def test_tasks_are_corpora_and_share_their_records():
     assert set(next(iter(pairs.read()))) == {"de", "en"}
     (english,) = corpora.only_languages([pairs], ["en"])
     assert all(set(row) == {"en"} for row in english.read())
-    with pytest.raises(ConfigError, match="no task of .* has a split 'nosplit'"):
+    with pytest.raises(ConfigError, match=r"no task of .* has a split 'nosplit'"):
         corpora.task_corpora(names, "nosplit")

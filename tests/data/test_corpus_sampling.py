@@ -95,5 +95,5 @@ def test_characters_cover_every_script():
         assert scripts.script_of(character) == script
     with pytest.raises(ConfigError, match=r"scripts \['Thai'\]; the text has"):
         scripts.covering_characters(counts, 1.0, {"Thai": 0.5})
-    with pytest.raises(ConfigError, match="character_coverage is 1.5"):
+    with pytest.raises(ConfigError, match=r"character_coverage is 1\.5"):
         scripts.covering_characters(counts, 1.5)

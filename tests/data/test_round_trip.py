@@ -141,6 +141,5 @@ def test_every_line_of_the_real_data_survives(data_dir, tmp_path, record_propert
 
 
 def _lines(path):
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    with opened as file:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         yield from (line.decode("utf-8").rstrip("\n") for line in file)

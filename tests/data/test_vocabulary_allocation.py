@@ -155,9 +155,9 @@ def test_what_cannot_be_allocated_is_refused():
 
 
 def test_a_curve_of_real_models_is_measured_once(tmp_path, monkeypatch):
-    words = "pack my box with five dozen liquor jugs how vexingly quick daft zebras jump".split()
+    sentence = "pack my box with five dozen liquor jugs how vexingly quick daft zebras jump"
     generator = np.random.default_rng(0)
-    lines = [" ".join(generator.choice(words, 8)) for _ in range(200)]
+    lines = [" ".join(generator.choice(sentence.split(), 8)) for _ in range(200)]
     sizes = (5, 28, 32, 36, 400)
     curve = vocabulary_allocation.measure_curve(lines, sizes, tmp_path / "en")
     assert curve.exhausted and curve.sizes == sizes[1:4] and curve.alp == tuple(sorted(curve.alp))

@@ -166,7 +166,13 @@ def test_the_number_of_processes_changes_and_the_run_on_text_does_not(tmp_path, 
     mesh = {"MESH_TENSOR": 4, "MESH_FSDP": 1} if partitioning == "fsdp_tensor" else {}
 
     def train(folder, count, train_steps):
-        settings = {**_TOY, **mesh, "TRAIN_STEPS": train_steps, "MODEL_DIR": folder}
+        settings = {
+            **_TOY,
+            **mesh,
+            "schedules.linear_warmup_cosine.total_steps": 10,
+            "TRAIN_STEPS": train_steps,
+            "MODEL_DIR": folder,
+        }
         arguments = [f"--gin.{name}={value}" for name, value in settings.items()]
         files = [
             f"--gin_file=gin/{f}.gin" for f in ("experiments/toy", f"partitioning/{partitioning}")

@@ -16,6 +16,7 @@ MESHES = {
     "data_parallel": {"data": 8},
     "fsdp": {"data": 2, "fsdp": 4},
     "fsdp_tensor": {"data": 2, "fsdp": 2, "tensor": 2},
+    "fsdp_tensor_sequence": {"data": 2, "fsdp": 2, "tensor": 2},
 }
 
 

@@ -28,6 +28,7 @@ MESHES = {
     "data_parallel": {"data": 8},
     "fsdp": {"data": 2, "fsdp": 4},
     "fsdp_tensor": {"data": 1, "fsdp": 2, "tensor": 4},
+    "fsdp_tensor_sequence": {"data": 1, "fsdp": 2, "tensor": 4},
 }
 CASES = [(family, table) for family in FAMILIES for table in MESHES]
 

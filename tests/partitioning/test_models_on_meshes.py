@@ -1,5 +1,7 @@
 """Eight devices compute what one computes, and every constraint reaches the compiler."""
 
+import json
+import pathlib
 import re
 
 import jax
@@ -8,6 +10,8 @@ import numpy as np
 import optax
 import pytest
 
+from xlingual.compilation.costs import compute_costs
+from xlingual.compilation.hlo import parse_program
 from xlingual.losses.base import compute_normalizers, total_loss
 from xlingual.losses.cross_entropy import CrossEntropy
 from xlingual.optimizers.adafactor import Adafactor
@@ -16,7 +20,11 @@ from xlingual.partitioning.specs import split_boxes
 # Factored although the test model is small.
 OPTIMIZER = Adafactor(min_factored_size=32)
 LOSSES = {"cross_entropy": CrossEntropy()}
-_ON_ONE_DEVICE = {}
+_ON_ONE_DEVICE: dict = {}
+_ON_EIGHT: dict = {}
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "collectives.json"
+LENGTH = 12
+"""Positions of a row: no parameter has an axis of this size."""
 
 
 @pytest.fixture(autouse=True)
@@ -75,15 +83,23 @@ def run_step(model, partitioner, batch):
         in_shardings=(*shardings, partitioner.batch_sharding),
         out_shardings=(partitioner.replicated, shardings[0], *shardings),
     )
+    compiled = jitted.lower(*shapes, spec).compile()
     placed = jax.device_put(random_state(shapes), shardings)
-    return jax.device_get(jitted(*placed, partitioner.shard_batch(batch)))
+    return jax.device_get(compiled(*placed, partitioner.shard_batch(batch))), compiled.as_text()
 
 
-def test_eight_devices_equal_one(family, partitioner, one_device, make_model, batch):
-    model = make_model(family)
+@pytest.fixture
+def on_eight(family, table, partitioner, make_model, batch):
+    """What eight devices compute, and the text of the program; compiled once."""
+    if (family, table) not in _ON_EIGHT:
+        _ON_EIGHT[family, table] = run_step(make_model(family), partitioner, batch)
+    return _ON_EIGHT[family, table]
+
+
+def test_eight_devices_equal_one(family, on_eight, one_device, make_model, batch):
     if family not in _ON_ONE_DEVICE:
-        _ON_ONE_DEVICE[family] = run_step(model, one_device, batch)
-    loss, gradients, params, opt_state = run_step(model, partitioner, batch)
+        _ON_ONE_DEVICE[family], _ = run_step(make_model(family), one_device, batch)
+    (loss, gradients, params, opt_state), _ = on_eight
     expected = _ON_ONE_DEVICE[family]
     np.testing.assert_allclose(loss, expected[0], rtol=1e-5)
 
@@ -94,6 +110,48 @@ def test_eight_devices_equal_one(family, partitioner, one_device, make_model, ba
     for found, wanted in zip((gradients, params, opt_state), expected[1:], strict=True):
         jax.tree_util.tree_map_with_path(compare, found, wanted)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradients))
+
+
+def collectives(text):
+    return compute_costs(parse_program(text), num_devices=8)
+
+
+def test_collectives_are_those_of_the_golden_file(family, table, on_eight):
+    """By kind: how many a step, and bytes. After a wanted change, put the new numbers there."""
+    expected = json.loads(GOLDEN.read_text(encoding="utf-8"))[f"{family} {table}"]
+    assert collectives(on_eight[1]).by_kind() == expected
+
+
+def test_no_activations_and_no_logits_are_gathered(family, table, on_eight):
+    """Parameters are, and token ids; with positions cut over `tensor` the residual stream is."""
+    gathered = [one for one in collectives(on_eight[1]).collectives if one.kind == "all-gather"]
+    if table == "data_parallel":
+        assert not gathered
+    else:
+        assert any(32 in shape for one in gathered for shape in one.shapes), "no parameter is"
+    floats = {shape for one in gathered if one.dtypes == ("f32",) for shape in one.shapes}
+    activations = {shape for shape in floats if LENGTH in shape}
+    if table == "fsdp_tensor_sequence":
+        # [rows of a device, length, embed] and nothing wider: neither the logits nor the batch.
+        assert activations == {(2, LENGTH, 32)}
+    else:
+        assert not activations
+
+
+def test_gradients_are_reduced_once(family, table, on_eight, make_model, batch):
+    """Data parallelism sums every gradient over the devices, and next to nothing else.
+
+    That of an embedding which two stacks share is summed for each of them.
+    """
+    if table != "data_parallel":
+        pytest.skip("other tables reduce parts of gradients; the golden file has their bytes")
+    spec = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}
+    shapes, _ = plan(make_model(family), spec)
+    wanted = sum(4 * leaf.size for leaf in jax.tree.leaves(shapes[0]))
+    wanted += 4 * 128 * 32 if family == "encoder_decoder" else 0
+    found = collectives(on_eight[1]).by_kind()
+    assert set(found) == {"all-reduce"}
+    assert wanted <= found["all-reduce"]["bytes"] <= 1.05 * wanted
 
 
 def count_constraints(model, partitioner, spec):

@@ -13,6 +13,7 @@ from xlingual import config
 from xlingual.cli import main
 from xlingual.data import evaluation_sets, feature_converters, task_registry, vocabularies
 from xlingual.data.datasets import SeqioSource
+from xlingual.data.filters import PairFilter, ScoreFilter
 from xlingual.errors import ConfigError
 from xlingual.objectives import registry
 from xlingual.training import loop
@@ -260,6 +261,40 @@ def test_tasks_over_the_same_records_share_them(files):
 def test_bad_settings_get_one_clear_message(files, settings, message):
     with pytest.raises(ConfigError, match=message):
         file_tasks.register_files([_task(files, **settings)], **_SMALL)
+
+
+def test_filters_of_a_task_drop_records_and_inspect_says_which(
+    files, tmp_path, write_lines, capsys
+):
+    rows = [f"sentence {i} of sixty\tSatz {i} von sechzig\t{i / 60}" for i in range(60)]
+    rows[50] = "one side only\t" + "viel zu lang " * 20 + "\t0.9"
+    rows[51] = "this has a score\tdas hat keinen\tnone"
+    path = write_lines(tmp_path / "scored.tsv", ["en\tde\tlaser", *rows])
+    chain = [
+        ScoreFilter(score="laser", minimum=0.5),
+        ScoreFilter(score="characters", field="src", max_quantile=0.9),
+        PairFilter(max_tokens=60),
+    ]
+    settings = {"objective": "translation", "langs": ("en", "de"), "files": str(path)}
+    task = FileTask(name="own_scored", filters=chain, scores={"laser": "laser"}, **settings)
+    plain = FileTask(name="own_plain", **settings)
+    file_tasks.register_files([task, plain], **_SMALL)
+    source = seqio.TaskRegistry.get("own_scored").source
+    records = list(source.get_dataset("train", shuffle=False).as_numpy_iterator())
+    assert set(records[0]) == {"src", "tgt", "src_lang", "tgt_lang"}
+    numbers = [int(record["src"].split()[1]) for record in records]
+    assert numbers == [n for n in range(30, 60) if n not in (50, 51)]
+    assert len(list(seqio.TaskRegistry.get("own_plain").source.get_dataset("train"))) == 60
+    laser, long, pair = source.count_dropped("train")
+    assert list(laser.dropped.values()) == [31, 0] and laser.records == 60
+    assert sum(long.dropped.values()) == 0 and pair.dropped["a side of more than 60 tokens"] == 1
+    assert len(_examples("own_scored")) == 3
+    assert main.main(["inspect", "own_scored", "--module=tasks.files", "--num_examples=0"]) == 0
+    shown = capsys.readouterr().out
+    assert "laser of laser < 0.5" in shown and "a side of more than 60 tokens" in shown
+    assert main.main(["stats", "own_scored", "own_plain", "--module=tasks.files"]) == 0
+    shown = capsys.readouterr().out
+    assert "laser of laser < 0.5" in shown and shown.count("own_plain") >= 2
 
 
 def test_something_else_than_a_task_is_refused():

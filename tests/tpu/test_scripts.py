@@ -13,12 +13,16 @@ FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tpu"
 SCRIPTS = sorted(FOLDER.glob("*.sh"))
 _TARGET = ["--name", "pod", "--zone", "us-west4-a"]
 _VM = "gcloud compute tpus tpu-vm"
+_QUEUED = "gcloud compute tpus queued-resources"
 _FAKE_GCLOUD = """#!/usr/bin/env bash
 echo "gcloud $*" >>"$CALLS"
-if [[ "$4" == describe ]]; then
-  [[ -n "$STATE" ]] || { echo "${DESCRIBE_ERROR:-ERROR: NOT_FOUND: no such node}" >&2; exit 1; }
-  echo "$STATE"
-fi
+case "$4 $5" in
+  "describe "*)
+    [[ -n "$STATE" ]] || { echo "${DESCRIBE_ERROR:-ERROR: NOT_FOUND: no such}" >&2; exit 1; }
+    echo "$STATE"
+    ;;
+  "list "*) printf 'pod\\tREADY\\n' ;;
+esac
 """
 
 
@@ -39,6 +43,7 @@ def call(tmp_path):
             input=answer,
             text=True,
             capture_output=True,
+            timeout=60,
             env={"PATH": path, "CALLS": str(log), "STATE": state, **environment},
         )
         return process, log.read_text().splitlines()
@@ -68,20 +73,21 @@ def test_shellcheck_is_content():
         (
             "create.sh",
             ["--type", "v5litepod-16", "--spot", "--project", "p"],
-            f"{_VM} create pod --zone=us-west4-a --project=p --accelerator-type=v5litepod-16 "
-            "--version=v2-alpha-tpuv5-lite --spot",
+            f"{_QUEUED} create pod --zone=us-west4-a --project=p --node-id=pod "
+            "--accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite --spot",
         ),
         (
             "create.sh",
-            ["--type", "v9-8", "--version", "newest"],
-            f"{_VM} create pod --zone=us-west4-a --accelerator-type=v9-8 --version=newest",
+            ["--type", "v9-8", "--version", "newest", "--num-slices", "4", "--reservation", "r"],
+            f"{_QUEUED} create pod --zone=us-west4-a --node-count=4 --node-prefix=pod "
+            "--accelerator-type=v9-8 --runtime-version=newest --reserved --reservation=r",
         ),
         (
             "logs.sh",
             ["--worker", "3", "--lines", "7", "--no-follow"],
             f"{_VM} ssh pod --zone=us-west4-a --worker=3 '--command=tail -n 7 xlingual.log'",
         ),
-        ("delete.sh", [], f"{_VM} delete pod --zone=us-west4-a --quiet"),
+        ("delete.sh", [], f"{_QUEUED} delete pod --zone=us-west4-a --force --quiet"),
     ],
 )
 def test_a_dry_run_prints_the_command_and_calls_nothing(call, script, options, expected):
@@ -93,8 +99,8 @@ def test_a_dry_run_prints_the_command_and_calls_nothing(call, script, options, e
 def test_a_dry_run_of_setup_prints_copy_install_and_mount(call):
     process, calls = call("setup.sh", *_TARGET, "--bucket", "gs://data", "--dry-run")
     assert (process.returncode, process.stderr, calls) == (0, "", [])
-    archive, copy, install, mount = process.stdout.splitlines()
-    assert shlex.split(archive)[0] == "git" and "archive" in archive
+    archive, gzip, copy, install, mount = process.stdout.splitlines()
+    assert shlex.split(archive)[0] == "git" and "archive" in archive and gzip.startswith("gzip ")
     assert copy.startswith(f"{_VM} scp ") and "--worker=all" in copy
     assert "pip install -q --editable" in install and "[seqio,tpu]" in install
     assert "gcsfuse --implicit-dirs data bucket" in mount
@@ -120,6 +126,10 @@ def test_launch_runs_the_arguments_as_they_were_given_and_only_once(call, tmp_pa
         subprocess.run(["bash", "-c", command], cwd=home, capture_output=True, text=True).stdout
         for _ in range(2)
     ]
+    for _ in range(100):
+        if (home / "xlingual.pid").exists():
+            break
+        subprocess.run(["sleep", "0.05"])
     pid = int((home / "xlingual.pid").read_text())
     log = home / "xlingual.log"
     for _ in range(100):
@@ -139,38 +149,29 @@ def _unquote(line):
     return shlex.join(words)
 
 
-@pytest.mark.parametrize("state", ["READY", "CREATING"])
-def test_create_leaves_a_vm_that_is_there(call, state):
-    process, calls = call("create.sh", *_TARGET, "--type", "v4-8", state=state)
-    assert process.returncode == 0 and f"there already ({state})" in process.stdout
-    assert [line.split()[4] for line in calls] == ["describe"]
-
-
-def test_create_makes_a_vm_that_is_not_there(call):
-    process, calls = call("create.sh", "--type", "v4-8", TPU_NAME="pod", TPU_ZONE="z")
-    assert process.returncode == 0
-    assert calls[1:] == [
-        f"{_VM} create pod --zone=z --accelerator-type=v4-8 --version=tpu-ubuntu2204-base"
-    ]
+def test_create_leaves_slices_that_are_there(call):
+    process, calls = call("create.sh", *_TARGET, "--type", "v4-8", state="ACTIVE")
+    assert process.returncode == 0 and "there already (ACTIVE)" in process.stderr
+    assert {line.split()[4] for line in calls} == {"describe"}
 
 
 def test_delete_asks_and_does_nothing_where_there_is_nothing(call):
     process, calls = call("delete.sh", *_TARGET)
-    assert process.returncode == 0 and "there is no TPU VM pod" in process.stdout
+    assert process.returncode == 0 and "there is no pod in" in process.stdout
     assert len(calls) == 1
-    process, calls = call("delete.sh", *_TARGET, state="READY", answer="n\n")
+    process, calls = call("delete.sh", *_TARGET, state="ACTIVE", answer="n\n")
     assert process.returncode == 2 and "not deleted" in process.stderr and len(calls) == 1
     for options, answer in (([], "y\n"), (["--yes"], "")):
-        process, calls = call("delete.sh", *_TARGET, *options, state="READY", answer=answer)
+        process, calls = call("delete.sh", *_TARGET, *options, state="ACTIVE", answer=answer)
         assert process.returncode == 0 and calls[1].split()[4] == "delete"
 
 
 def test_work_on_a_vm_that_is_not_ready_is_refused(call):
     for script, options in (("setup.sh", []), ("launch.sh", ["--", "--gin_file=a"])):
         process, _ = call(script, *_TARGET, *options)
-        assert process.returncode == 2 and "pod is absent; expected READY" in process.stderr
-    process, _ = call("logs.sh", *_TARGET, state="STOPPED")
-    assert process.returncode == 2 and "pod is STOPPED" in process.stderr
+        assert process.returncode == 2 and "pod is absent; expected ACTIVE" in process.stderr
+    process, _ = call("logs.sh", *_TARGET, state="SUSPENDED")
+    assert process.returncode == 2 and "pod is SUSPENDED" in process.stderr
 
 
 def test_other_failures_of_gcloud_are_shown_and_create_nothing(call):
@@ -191,6 +192,14 @@ def test_other_failures_of_gcloud_are_shown_and_create_nothing(call):
         ("create.sh", ["--name"], "--name needs a value"),
         ("launch.sh", _TARGET, "no arguments for xlingual train"),
         ("launch.sh", [*_TARGET, "--spot", "--", "a"], "unknown option --spot"),
+        ("create.sh", [*_TARGET, "--type", "tpu7x-8"], "use GKE"),
+        ("create.sh", [*_TARGET, "--type", "v4-8", "--spot", "--reserved"], "exclude each other"),
+        ("create.sh", ["--name", "A b", "--zone", "z"], "--name A b; expected lower case"),
+        ("setup.sh", [*_TARGET, "--add", "../x"], "--add ../x; expected a file or folder"),
+        ("run.sh", [*_TARGET, "--type", "v4-8"], "no arguments for xlingual train"),
+        ("gke.sh", ["dance"], "unknown verb dance"),
+        ("gke.sh", ["launch", "--name", "a", "--", "x"], "--topology"),
+        ("slurm.sh", ["--nodes", "two", "--", "x"], "--nodes two; expected a number"),
         ("logs.sh", [*_TARGET, "--lines", "1;ls"], "--lines 1;ls; expected a number"),
         ("delete.sh", [*_TARGET, "--force"], "unknown option --force"),
     ],
@@ -206,4 +215,4 @@ def test_bad_options_end_with_a_message_before_gcloud_is_called(call, script, op
 def test_help_is_the_header(call, script):
     process, calls = call(script.name, "--help")
     assert process.returncode == 0 and not calls
-    assert f"tpu/{script.name} --name NAME" in process.stdout and "#!" not in process.stdout
+    assert f"  tpu/{script.name} " in process.stdout and "#!" not in process.stdout

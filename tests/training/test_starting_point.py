@@ -1,6 +1,7 @@
 """A run starts from weights on disk if it is fresh, cut over the mesh from the first byte."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -152,6 +153,22 @@ def test_the_first_loss_is_that_of_the_weights(imported, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert f"starting from the weights in {folder}" in shown
     assert "2,048 parameters (1,024 of them trained)" in shown
+
+
+def test_rows_of_a_tokenizer_with_text_at_id_0_are_refused(bases, tmp_path):
+    """A Llama or Qwen imported without --append_languages."""
+    folder = tmp_path / "weights"
+    info = weights.WeightsInfo(family="fake", config={}, source="a test")
+    weights.save_weights(folder, bases["adamw"][1].params, info)
+    content = {"model": {"vocab": {"!": 0, "a": 1}}, "added_tokens": [{"id": 2, "content": "</s>"}]}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    layout, _ = layout_of(OPTIMIZERS["adamw"])
+    start = StartingPoint(weights=str(folder))
+    with pytest.raises(ConfigError, match=r"text \('!'\) at id 0.*--append_languages=CODES"):
+        start.check(layout)
+    content["added_tokens"].append({"id": 0, "content": "!"})  # a special token there is padding
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    start.check(layout)
 
 
 def test_a_mistake_is_found_before_anything_is_written(bases, imported, tmp_path):

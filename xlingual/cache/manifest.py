@@ -73,8 +73,8 @@ class Counts:
 
     def __add__(self, other: "Counts") -> "Counts":
         """Returns the sum, field by field."""
-        mine, others = dataclasses.asdict(self), dataclasses.asdict(other)
-        return Counts(**{name: value + others[name] for name, value in mine.items()})
+        others = vars(other)
+        return Counts(**{name: value + others[name] for name, value in vars(self).items()})
 
     @property
     def tokens(self) -> int:

@@ -82,6 +82,7 @@ def export_huggingface(
     options: ExportOptions,
     finish: Callable[[pathlib.Path], None] = lambda folder: None,
     say: Callable[[str], None] = print,
+    show: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Writes `folder`, whole or not at all; what an interruption left is used.
 
@@ -95,6 +96,7 @@ def export_huggingface(
       finish: called with the unfinished folder when all tensors and configurations are in it; may
         add files.
       say: prints one line.
+      show: called with the bytes of the tensors that are written, and of all.
 
     Raises:
       ConfigError: the model has no counterpart there, or a folder is in the way.
@@ -112,11 +114,13 @@ def export_huggingface(
     _check_free(folder)
     manifest = _open_partial(partial, key, say)
     reader = _LastArray(read)
+    advance = _counter(show, _size(list(_all(shards)), options.dtype))
     for number, (file, pieces) in enumerate(shards.items(), start=1):
         if _is_finished(partial / file, manifest["shards"].get(file)):
             say(f"{file}: finished before, kept")
+            advance(_size(pieces, options.dtype))
             continue
-        digest = _write_shard(partial / file, pieces, reader, options.dtype)
+        digest = _write_shard(partial / file, pieces, reader, options.dtype, advance)
         manifest["shards"][file] = dataclasses.asdict(digest)
         write_json(partial / MANIFEST, manifest)
         say(f"{file}: {digest.size_bytes:,} bytes ({number} of {len(shards)})")
@@ -218,13 +222,40 @@ class _LastArray:
 
 
 def _write_shard(
-    path: pathlib.Path, pieces: Sequence[Piece], reader: _LastArray, dtype: str
+    path: pathlib.Path,
+    pieces: Sequence[Piece],
+    reader: _LastArray,
+    dtype: str,
+    advance: Callable[[int], None],
 ) -> FileDigest:
     by_name = {piece.name: piece for piece in pieces}
     tensors = [(piece.name, piece.their_shape, dtype) for piece in pieces]
-    return write_safetensors(
-        path, tensors, lambda name: to_theirs(by_name[name], reader.piece(by_name[name]), dtype)
-    )
+
+    def read(name: str) -> np.ndarray:
+        piece = by_name[name]
+        tensor = to_theirs(piece, reader.piece(piece), dtype)
+        advance(tensor.nbytes)
+        return tensor
+
+    return write_safetensors(path, tensors, read)
+
+
+def _size(pieces: Sequence[Piece], dtype: str) -> int:
+    """Bytes of tensors in a file."""
+    return sum(num_bytes(piece.shape, dtype) for piece in pieces)
+
+
+def _counter(show: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """What adds up bytes and shows them."""
+    done = 0
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        show(done, total)
+
+    advance(0)
+    return advance
 
 
 def _write_index(partial: pathlib.Path, shards: Mapping[str, Sequence[Piece]], dtype: str) -> None:

@@ -81,6 +81,7 @@ def import_weights(
     partitioner: Partitioner,
     options: ImportOptions,
     write_tokenizer: Callable[[pathlib.Path], list[str]] = lambda folder: [],
+    show: Callable[[int, int], None] = lambda done, total: None,
 ) -> WeightsInfo:
     """Writes a weights folder with `model.gin`, whole or not at all.
 
@@ -90,6 +91,7 @@ def import_weights(
       partitioner: where the parameters are while they are copied.
       options: dtype and layout.
       write_tokenizer: adds the tokenizer's files to the unfinished folder and returns their names.
+      show: called with the bytes that are read, and with all.
 
     Returns:
       What the folder holds.
@@ -97,19 +99,18 @@ def import_weights(
     Raises:
       ConfigError: the checkpoint cannot be read or represented, or `folder` is in the way.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists; expected a new or an empty folder")
+    check_free(folder)
     checkpoint = open_checkpoint(source, options.ignore)
     config = dataclasses.replace(checkpoint.config, scan_layers=options.scan_layers)
     shapes = param_shapes(make_model(checkpoint.family, config), partitioner, options.dtype)
-    params = read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored)
+    params = read_params(shapes, checkpoint.rules, checkpoint.source, checkpoint.ignored, show)
     details = dict(checkpoint.details)
     if options.rows is not None:
         details["token_ids"] = _moved_ids(details.get("token_ids", {}), options.rows)
-        config, params = _with_other_rows(
-            checkpoint.family, config, params, options.rows, options, partitioner
+        config, params = with_other_rows(
+            checkpoint.family, config, params, options.rows, partitioner, seed=options.seed
         )
-    with _appears_whole(folder) as unfinished:
+    with appears_whole(folder) as unfinished:
         info = WeightsInfo(
             family=checkpoint.family,
             config=dataclasses.asdict(config),
@@ -123,20 +124,40 @@ def import_weights(
     return load_info(folder)
 
 
-def _with_other_rows(
+def check_free(folder: pathlib.Path) -> None:
+    """Checks that a folder is new or empty.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists; expected a new or an empty folder")
+
+
+def with_other_rows(
     family: str,
     config: TransformerConfig,
     params: PyTree,
     rows: RowPlan,
-    options: ImportOptions,
     partitioner: Partitioner,
+    *,
+    seed: int,
 ) -> tuple[TransformerConfig, PyTree]:
-    """Returns configuration and parameters for another vocabulary, cut like the others."""
-    resized = initialization.resize_params(params, rows, seed=options.seed)
+    """Returns configuration and parameters for another vocabulary, cut like the others.
+
+    Args:
+      family: of the model.
+      config: of the model.
+      params: its parameters.
+      rows: how the new tables come from the old ones.
+      partitioner: mesh and rules.
+      seed: of the rows that are drawn at random.
+    """
+    resized = initialization.resize_params(params, rows, seed=seed)
     vocab_size = initialization.padded_vocab_size(rows.num_new)
     start = rows.new_id(config.start_token_id) if config.start_token_id else 0
     config = dataclasses.replace(config, vocab_size=vocab_size, start_token_id=start or 0)
-    shapes = param_shapes(make_model(family, config), partitioner, options.dtype)
+    shapes = param_shapes(make_model(family, config), partitioner)
 
     def place(array: jax.Array | np.ndarray, shape: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(array, shape.sharding) if isinstance(array, np.ndarray) else array
@@ -156,7 +177,7 @@ def _moved_ids(token_ids: Mapping[str, Any], rows: RowPlan) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _appears_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def appears_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a folder to fill, which takes its name at the end or goes away."""
     unfinished = folder.with_name(f"{folder.name}.importing")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -157,7 +157,11 @@ def _pattern(path: str) -> tuple[str, int | None]:
 
 
 def read_params(
-    shapes: PyTree, rules: Sequence[Rule], source: TensorSource, ignored: Sequence[str] = ()
+    shapes: PyTree,
+    rules: Sequence[Rule],
+    source: TensorSource,
+    ignored: Sequence[str] = (),
+    show: Callable[[int, int], None] = lambda done, total: None,
 ) -> PyTree:
     """Returns the parameters made from foreign tensors, every array where it will live.
 
@@ -168,17 +172,21 @@ def read_params(
       rules: the foreign layout.
       source: the tensors.
       ignored: regular expressions; tensors whose whole name matches one are not needed.
+      show: called with the bytes of the parameters that are there, and of all.
 
     Raises:
       ConfigError: with all tensors that are missing, superfluous, or of another shape or dtype.
     """
     pieces = resolve_names(make_pieces(shapes, rules), source)
     check_tensors(pieces, source, ignored)
-    flat = {}
+    flat: dict[str, jax.Array] = {}
+    total = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    show(0, total)
     for path, leaf in flatten(shapes).items():
         callback = functools.partial(_read_part, pieces[path], leaf, source)
         flat[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding, _read_once(callback))
         flat[path].block_until_ready()
+        show(sum(array.nbytes for array in flat.values()), total)
     return unflatten(flat)
 
 

@@ -25,6 +25,8 @@ EXAMPLE = (
     "--num_shards=2 --no_beam"
 )
 _PIPE_WIDTH = 200
+_LENGTH_STEP = 8
+"""Row lengths that are proposed are multiples of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -226,15 +228,37 @@ def _print_split(console: Console, manifest: Manifest, split: str, min_fill: flo
     console.print(table)
     for task in tasks:
         if packed and task.counts.fill < min_fill:
-            ratio = task.counts.input_tokens / max(task.counts.target_tokens, 1)
             console.print(
                 f"warning: rows of {escape(task.name)} are {task.counts.fill:.1%} full, below "
-                f"{min_fill:.1%}; its examples have {ratio:.2f} inputs a target: try another "
-                "--row_shape",
+                f"{min_fill:.1%}; {advice(task, manifest.family)}",
                 style="yellow",
                 soft_wrap=True,
                 highlight=False,
             )
+
+
+def advice(task: CachedTask, family: str) -> str:
+    """Returns what would make rows of a task fuller.
+
+    Args:
+      task: with rows.
+      family: of the models.
+    """
+    counts, (inputs, targets) = task.counts, (task.row_shape["inputs"], task.row_shape["targets"])
+    rows = max(counts.input_tokens / inputs if inputs else 0.0, counts.target_tokens / targets)
+    bound = counts.tokens / (rows * (inputs + targets))
+    if family == "decoder_only" or bound - counts.fill > 1.0 - bound:
+        return (
+            "its examples are long for its rows, or few: try longer rows, or another --packing or "
+            "--window"
+        )
+    wanted = (inputs + targets) * counts.input_tokens / counts.tokens
+    inputs_wanted = max(_LENGTH_STEP, round(wanted / _LENGTH_STEP) * _LENGTH_STEP)
+    return (
+        f"its examples have {counts.input_tokens / counts.target_tokens:.2f} inputs a target, so "
+        f"{bound:.1%} is the most that rows of this shape can be: try "
+        f"--row_shape={task.name}={inputs_wanted},{inputs + targets - inputs_wanted}"
+    )
 
 
 def _cells(tasks: Sequence[CachedTask], packed: bool) -> list[str]:

@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max_compiles", type=int, default=4, help="plans that --autotune compiles at most"
     )
     parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="let the compiler try less: a third of the time, the program may run slower",
+    )
+    parser.add_argument(
         "--save", metavar="FOLDER", help="keep the compiled train step for --gin.EXECUTABLE=FOLDER"
     )
     parser.add_argument(
@@ -90,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
     job.check()
     reports = []
     for step in steps:
-        found, compiled = compile_step(job, where, step)
+        found, compiled = compile_step(job, where, step, fast=args.fast)
         reports.append(found)
         if args.save and step == "train" and found.fits:
             save_executable(args.save, compiled, job.train_program.identity)

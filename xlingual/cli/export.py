@@ -12,6 +12,7 @@ from xlingual.checkpointing.huggingface_export import (
 from xlingual.checkpointing.model_card import make_model_card
 from xlingual.checkpointing.weights import identify, load_array, load_info
 from xlingual.cli import tokenizer_choice
+from xlingual.cli.progress import byte_progress
 
 HELP = "write a model in the Hugging Face layout; the same command again goes on"
 EXAMPLE = "xlingual export --from=runs/toy --to=exported/toy --dtype=bfloat16"
@@ -74,19 +75,22 @@ def main(args: argparse.Namespace) -> int:
         written.extend(write_tokenizer(target) if write_tokenizer else [])
         (target / "README.md").write_text(card, encoding="utf-8")
 
-    export_huggingface(
-        folder,
-        info,
-        functools.partial(load_array, source),
-        identity=identify(source),
-        options=ExportOptions(
-            dtype=args.dtype,
-            max_shard_bytes=int(args.max_shard_bytes),
-            model_type=args.model_type,
-            transformers=args.transformers,
-        ),
-        finish=finish,
+    options = ExportOptions(
+        dtype=args.dtype,
+        max_shard_bytes=int(args.max_shard_bytes),
+        model_type=args.model_type,
+        transformers=args.transformers,
     )
+    with byte_progress("export") as show:
+        export_huggingface(
+            folder,
+            info,
+            functools.partial(load_array, source),
+            identity=identify(source),
+            options=options,
+            finish=finish,
+            show=show,
+        )
     print(f"tokenizer: {', '.join(written) or 'none'}")
     print(f"{folder}: {info.family} of step {info.step}, {len(info.arrays)} arrays, {args.dtype}")
     return 0

@@ -9,10 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import Progress
-
 from xlingual.cli import line_files, trained_model
+from xlingual.cli.progress import progress_bar
 from xlingual.errors import ConfigError
 from xlingual.evaluation.decoding_batches import make_shapes
 from xlingual.evaluation.generation import MODES, GenerationOptions, Generator, Output
@@ -27,7 +25,7 @@ EXAMPLE = (
     "--output=english.txt --mode=beam"
 )
 _DEFAULT_INPUTS = 512
-_BATCHES_PER_WINDOW = 8
+_BATCHES_PER_WINDOW = 16
 _NOT_SETTINGS = ("output", "batch_size", "gin_search_paths")
 
 
@@ -172,12 +170,6 @@ def job_settings(args: argparse.Namespace, step: int) -> dict[str, object]:
     """Returns all that the outputs depend on, as JSON types."""
     settings = {n: v for n, v in sorted(vars(args).items()) if n not in _NOT_SETTINGS}
     return {**settings, "model_dir": str(pathlib.Path(args.model_dir).resolve()), "step": step}
-
-
-def progress_bar() -> Progress:
-    """Returns a progress bar on standard error, which shows in a terminal only."""
-    console = Console(stderr=True)
-    return Progress(console=console, disable=not console.is_terminal, transient=True)
 
 
 def report_cut(encoder: TextEncoder) -> None:

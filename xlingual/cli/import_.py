@@ -11,6 +11,7 @@ from xlingual.checkpointing.import_weights import (
     open_checkpoint,
 )
 from xlingual.cli import tokenizer_choice, vocabulary_choice
+from xlingual.cli.progress import byte_progress
 from xlingual.errors import ConfigError
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
@@ -75,13 +76,15 @@ def main(args: argparse.Namespace) -> int:
     )
     copied = None if change else tokenizer_choice.copied_tokenizer(source, args.tokenizer)
     write_tokenizer = change.write_tokenizer if change else copied
-    info = import_weights(
-        source,
-        folder,
-        partitioner=_partitioner(args.fsdp),
-        options=options,
-        write_tokenizer=write_tokenizer or (lambda target: []),
-    )
+    with byte_progress("import") as show:
+        info = import_weights(
+            source,
+            folder,
+            partitioner=_partitioner(args.fsdp),
+            options=options,
+            write_tokenizer=write_tokenizer or (lambda target: []),
+            show=show,
+        )
     config = info.config
     print(
         f"{folder}: {info.family}, {len(info.arrays)} arrays in {args.dtype}, d_model "

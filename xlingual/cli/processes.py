@@ -209,7 +209,10 @@ def _leave(error: BaseException) -> NoReturn:
     """Writes what went wrong, and ends this process at once."""
     where = f"process {jax.process_index()} of {jax.process_count()}"
     if isinstance(error, ConfigError):
-        reason, status = f"error: {error}", 2
+        lines = str(error).splitlines()
+        trail = "In call to config"  # which gin appends
+        kept = [line for line in lines if not line.lstrip().startswith(trail)]
+        reason, status = "error: " + "\n".join(kept), 2
     else:
         reason = "".join(traceback.format_exception(error))
         status = 130 if isinstance(error, KeyboardInterrupt) else 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlingual.cli import generate, line_files, trained_model
+from xlingual.cli.progress import progress_bar
 from xlingual.errors import ConfigError
 from xlingual.evaluation.decoding_batches import make_shapes
 from xlingual.evaluation.likelihood import Likelihood, Scorer
@@ -83,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
     labels: list[bool] = []
     with (
         line_files.OrderedOutput(args.output, generate.job_settings(args, trained.step)) as output,
-        generate.progress_bar() as progress,
+        progress_bar() as progress,
     ):
         bar = progress.add_task("score", total=total, completed=output.position)
         position = output.position

@@ -105,7 +105,7 @@ def report_parts(found: CorpusStatistics) -> list[RenderableType]:
 
 
 def _text_cells(one: TextStatistics) -> list[str]:
-    near = f"{one.near_duplicates / one.near_sampled:.2%} of {one.near_sampled:,}"
+    near = f"{one.near_duplicates / max(one.near_sampled, 1):.2%} of {one.near_sampled:,}"
     agreed = f"{one.language_agreed / max(one.language_sampled, 1):.1%} of {one.language_sampled:,}"
     return [
         f"{one.documents:,}",

@@ -12,6 +12,7 @@ import seqio
 from xlingual.checkpointing import weights
 from xlingual.checkpointing.layout import make_model, param_shapes, read_config
 from xlingual.checkpointing.manager import FOLDER
+from xlingual.checkpointing.row_order import check_row_order
 from xlingual.cli import gin_flags
 from xlingual.data import task_checks, task_registry, tokenizer_files
 from xlingual.errors import ConfigError
@@ -129,13 +130,8 @@ def _load_weights(folder: pathlib.Path) -> TrainedModel:
     info = weights.load_info(folder)
     model = make_model(info.family, read_config(info.config))
     partitioner = Partitioner(rules=data_parallel())
+    check_row_order(folder)
     vocabulary = tokenizer_files.load_tokenizer_vocabulary(folder)
-    moved = getattr(vocabulary, "moved_token", None)
-    if moved is not None:
-        raise ConfigError(
-            f"{folder} has the rows of a tokenizer with text ({moved!r}) at id 0, which is padding "
-            "here; import it with --append_languages=CODES, which moves that row"
-        )
     if vocabulary.vocab_size > model.vocab_size:
         raise ConfigError(
             f"the tokenizer in {folder} has {vocabulary.vocab_size} ids; expected at most "

@@ -69,14 +69,8 @@ def vocabulary_change(
     Raises:
       ConfigError: contradicting flags, an unknown method, or a vocabulary that cannot be read.
     """
-    if args.vocabulary is None and args.append_languages is None:
-        if args.num_sentinels is not None:
-            raise ConfigError("--num_sentinels goes with --append_languages, which is not given")
+    if not check_vocabulary_arguments(args):
         return None
-    if args.vocabulary is not None and args.append_languages is not None:
-        raise ConfigError("--vocabulary and --append_languages exclude each other")
-    if args.new_rows not in METHODS:
-        raise ConfigError(f"--new_rows={args.new_rows}; expected one of {', '.join(METHODS)}")
     old_path = pathlib.Path(args.tokenizer or source)
     old = load_vocabulary_at(old_path, as_is=True)
     if args.vocabulary is not None:
@@ -91,6 +85,23 @@ def vocabulary_change(
             new, target, add_eos=add_eos
         ),
     )
+
+
+def check_vocabulary_arguments(args: argparse.Namespace) -> bool:
+    """Returns whether the flags ask for a change.
+
+    Raises:
+      ConfigError: contradicting flags, or an unknown method.
+    """
+    if args.vocabulary is None and args.append_languages is None:
+        if args.num_sentinels is not None:
+            raise ConfigError("--num_sentinels goes with --append_languages, which is not given")
+        return False
+    if args.vocabulary is not None and args.append_languages is not None:
+        raise ConfigError("--vocabulary and --append_languages exclude each other")
+    if args.new_rows not in METHODS:
+        raise ConfigError(f"--new_rows={args.new_rows}; expected one of {', '.join(METHODS)}")
+    return True
 
 
 def load_vocabulary_at(path: pathlib.Path, **settings: Any) -> Any:

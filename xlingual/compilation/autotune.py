@@ -12,9 +12,10 @@ from xlingual.compilation.report import StepReport, compile_step
 from xlingual.compilation.topologies import Slice
 from xlingual.errors import ConfigError
 from xlingual.models.config import REMAT_POLICIES
+from xlingual.partitioning.rules import data_parallel
 
 SLACK = 1.3
-"""Plans are compiled only if arithmetic says they need at most this many times the memory."""
+"""Plans that need more than this many times the memory, by arithmetic, are never compiled."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Trial:
 def rank_plans(
     job: Job, where: Slice, remats: Sequence[str] = REMAT_POLICIES
 ) -> list[tuple[Guess, Plan]]:
-    """Returns the plans that may fit, fastest first, by arithmetic.
+    """Returns the plans that may fit, by arithmetic: fastest first, then those in doubt.
 
     Args:
       job: on the devices of `where`.
@@ -47,13 +48,21 @@ def rank_plans(
     """
     if not hasattr(job.model, "config"):
         raise ConfigError(f"a {job.model.family} model has no plans; expected one with a config")
+    whole = dataclasses.replace(job.partitioner, rules=data_parallel(), data=-1, fsdp=1, tensor=1)
+    job = dataclasses.replace(job, partitioner=whole)
     state = float(
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(job.layout.shapes))
     )
     ranked = [(guess(job, where, plan, state), plan) for plan in make_plans(job, where, remats)]
     limit = SLACK * where.chip.hbm_bytes
     fitting = [pair for pair in ranked if pair[0].bytes_per_device <= limit]
-    return sorted(fitting, key=lambda pair: (pair[0].seconds, pair[0].bytes_per_device))
+
+    def order(pair: tuple[Guess, Plan]) -> tuple[bool, float, float]:
+        found = pair[0]
+        doubtful = found.bytes_per_device > where.chip.hbm_bytes
+        return doubtful, found.seconds, found.bytes_per_device
+
+    return sorted(fitting, key=order)
 
 
 def autotune(
@@ -62,6 +71,7 @@ def autotune(
     *,
     max_compiles: int = 4,
     remats: Sequence[str] = REMAT_POLICIES,
+    first_that_fits: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Trial]:
     """Returns the plans that were compiled, those that fit first, fastest first.
@@ -74,6 +84,7 @@ def autotune(
       where: the slice.
       max_compiles: programs to compile at most.
       remats: policies to try.
+      first_that_fits: ends the search with the first plan that fits: the fastest by arithmetic.
       say: is told of every trial.
 
     Raises:
@@ -84,8 +95,8 @@ def autotune(
     ranked = rank_plans(job, where, remats)
     if not ranked:
         raise ConfigError(
-            f"no plan fits {where.name}: {job.num_parameters:,} parameters with this batch need more "
-            f"than {where.chip.hbm_bytes / 2**30:.1f} GiB of each device, however they are cut"
+            f"no plan fits {where.name}: {job.num_parameters:,} parameters with this batch need "
+            f"more than {where.chip.hbm_bytes / 2**30:.1f} GiB of each device, however they are cut"
         )
     trials: list[Trial] = []
     too_much = float("inf")
@@ -94,11 +105,13 @@ def autotune(
             break
         if found.bytes_per_device >= too_much:
             continue
-        report, _ = compile_step(plan.apply(job), where, "train")
+        report, _ = compile_step(plan.apply(job), where, "train", fast=True)
         trials.append(Trial(plan=plan, guess=found, report=report))
         say(_describe(trials[-1]))
         if not report.fits:
             too_much = found.bytes_per_device
+        elif first_that_fits:
+            break
     return sorted(trials, key=_order)
 
 

@@ -94,6 +94,7 @@ def compute_costs(program: Program, *, num_devices: int, num_slices: int = 1) ->
     """
     flops = hbm = 0.0
     collectives: list[Collective] = []
+    channels: set[str] = set()
     for computation, instruction in program.instructions():
         runs = program.runs.get(computation, 0.0)
         if not runs:
@@ -102,16 +103,49 @@ def compute_costs(program: Program, *, num_devices: int, num_slices: int = 1) ->
         if computation not in program.fused:
             hbm += runs * traffic_bytes(program, computation, instruction)
         kind = instruction.opcode.removesuffix("-start")
-        if kind in COLLECTIVES:
+        if kind in COLLECTIVES and not _is_continued(program, computation, instruction, channels):
             collectives += _read_collective(
                 program, computation, instruction, runs, num_devices, num_slices
             )
+        if "_xla_megascale_transfer_type" in instruction.text and instruction.opcode == "send":
+            collectives.append(_read_transfer(program, computation, instruction, runs, num_slices))
     return Costs(
         flops=flops,
         hbm_bytes=hbm,
         collectives=tuple(collectives),
         unknown_loops=program.unknown_loops,
     )
+
+
+def _read_transfer(
+    program: Program, computation: str, instruction: Instruction, runs: float, num_slices: int
+) -> Collective:
+    """A collective between slices, which a TPU's host does on behalf of its chips."""
+    found = re.search(r'_xla_megascale_transfer_type="(\w+)"', instruction.text)
+    name = re.search(r'_xla_host_transfer_rendezvous="([^"]*)"', instruction.text)
+    sent = program.operands(computation, instruction)[0].shapes
+    return Collective(
+        kind=found.group(1).lower().replace("_", "-") if found else "send",
+        num_bytes=sum(shape.num_bytes for shape in sent),
+        group_size=num_slices,
+        crosses_slices=True,
+        runs=runs,
+        dtypes=tuple(sorted({shape.dtype for shape in sent})),
+        source=name.group(1) if name else "",
+        shapes=tuple(shape.sizes for shape in sent),
+    )
+
+
+def _is_continued(
+    program: Program, computation: str, instruction: Instruction, channels: set[str]
+) -> bool:
+    """Whether an earlier fusion has begun this: a TPU spreads one collective over several."""
+    channel = re.search(r"channel_id=(\d+)", instruction.text)
+    if channel is None or computation not in program.fused:
+        return False
+    seen = channel.group(1) in channels
+    channels.add(channel.group(1))
+    return seen
 
 
 def _read_collective(

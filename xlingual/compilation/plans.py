@@ -190,7 +190,14 @@ def _seconds(
     chip, config = where.chip, job.model.config  # type: ignore[attr-defined]
     useful = job.formula_flops / len(where.devices)
     arithmetic = useful * (1 + _RECOMPUTED[plan.remat] / 3)
-    compute = arithmetic / (chip.flops_per_second * PRODUCT_EFFICIENCY)
+    # Every microbatch reads the gathered kernels for each of its passes, and adds to the gradients.
+    passes = 3 + _RECOMPUTED[plan.remat]
+    kept = 8.0 * job.num_parameters / (plan.fsdp * plan.tensor)
+    traffic = (2.0 * passes * job.num_parameters / plan.tensor + kept) * plan.num_microbatches
+    compute = max(
+        arithmetic / (chip.flops_per_second * PRODUCT_EFFICIENCY),
+        traffic / chip.hbm_bytes_per_second,
+    )
     link = 2 * chip.link_bytes_per_second
     kernels = 2.0 * job.num_parameters / plan.tensor
     ring = {n: (n - 1) / n for n in (plan.fsdp, plan.tensor, plan.data)}

@@ -14,7 +14,9 @@ from xlingual.compilation.hlo import parse_program
 from xlingual.compilation.job import Job
 from xlingual.compilation.roofline import ASSUMPTIONS, Roofline, estimate
 from xlingual.compilation.topologies import GIB, Slice
-from xlingual.training.programs import compiler_options
+
+FAST_OPTIONS: Any = {"exec_time_optimization_effort": -1.0}
+"""What makes the compiler try less: a third of the time, for a program that may run slower."""
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
 _NEEDED = re.compile(
@@ -96,13 +98,16 @@ class Report:
         return all(step.fits for step in self.steps)
 
 
-def compile_step(job: Job, where: Slice, step: str) -> tuple[StepReport, Any]:
+def compile_step(
+    job: Job, where: Slice, step: str, *, fast: bool = False
+) -> tuple[StepReport, Any]:
     """Returns the report of a program, and the program; None in its place where it does not fit.
 
     Args:
       job: on the devices of `where` (`Job.on`).
       where: the slice.
       step: of `job.STEPS`.
+      fast: compiles with `FAST_OPTIONS`: for searches and tables.
 
     Raises:
       jax.errors.JaxRuntimeError: the compiler fails for another reason than memory.
@@ -111,7 +116,7 @@ def compile_step(job: Job, where: Slice, step: str) -> tuple[StepReport, Any]:
     lowered = job.lower(step)
     lowered_at, cpu = time.monotonic(), _cpu_seconds()
     try:
-        compiled = lowered.compile(compiler_options=compiler_options(job.partitioner))
+        compiled = lowered.compile(compiler_options=FAST_OPTIONS if fast else None)
     except jax.errors.JaxRuntimeError as error:
         if _EXHAUSTED not in str(error):
             raise

@@ -211,8 +211,9 @@ def _tpu_devices(topology: str, sizes: list[int], num_slices: int, chip: Chip) -
 
 
 def _describe_no_machine() -> None:
-    """Keeps libtpu from asking a metadata server what machine this is."""
+    """Keeps libtpu from asking a metadata server what machine this is, and from locking it."""
     for name, value in {
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_ACCELERATOR_TYPE": "v5p-8",
         "TPU_WORKER_HOSTNAMES": "localhost",

@@ -110,6 +110,8 @@ class ScoreFilter:
         Raises:
           ConfigError: the records have no such field or score, or there is none to fit on.
         """
+        if self.bounds:
+            return self
         fields = self._fields(dataset.element_spec)
         low = -np.inf if self.minimum is None else self.minimum
         high = np.inf if self.maximum is None else self.maximum
@@ -222,6 +224,7 @@ class PairFilter:
                 f"PairFilter: records lack {missing}, vocabulary is {self.vocabulary}; expected "
                 "pairs and a vocabulary"
             )
+        self.vocabulary.vocab_size  # noqa: B018 reads or trains it now, not while a graph is traced
         return self
 
     def bound(self, vocabulary: seqio.Vocabulary, code_fields: Sequence[str]) -> "PairFilter":
@@ -266,7 +269,7 @@ def drop_problems(dataset: tf.data.Dataset, one: Filter) -> tf.data.Dataset:
     ready = _ready(dataset, one)
 
     def select(batch: Batch) -> rows.Features:
-        return rows.keep_rows(dict(batch), ready.problems(batch) == 0)
+        return rows.keep_rows(dict(batch), tf.ensure_shape(ready.problems(batch) == 0, [None]))
 
     plain = tf.autograph.experimental.do_not_convert(select)
     batches = dataset.ragged_batch(rows.DOCUMENTS_PER_BATCH)
@@ -321,14 +324,13 @@ def describe(one: Filter) -> str:
 
 
 def _ready(dataset: tf.data.Dataset, one: Filter) -> Filter:
-    if isinstance(one, ScoreFilter) and not one.bounds:
-        if one.min_quantile is not None or one.max_quantile is not None:
-            raise ConfigError(
-                f"{describe(one)} is not fitted: quantiles of a shuffled or sharded stream would "
-                "differ from host to host; give it to `filters` of a task, or call `fitted`"
-            )
-        return one.fitted(dataset)
-    return one
+    quantiles = (getattr(one, "min_quantile", None), getattr(one, "max_quantile", None))
+    if quantiles != (None, None) and not getattr(one, "bounds", ()):
+        raise ConfigError(
+            f"{describe(one)} is not fitted: quantiles of a shuffled or sharded stream would "
+            "differ from host to host; give it to `filters` of a task, or call `fitted`"
+        )
+    return one.fitted(dataset)
 
 
 def _text_of(batch: Batch, record: int) -> str:

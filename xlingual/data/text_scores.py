@@ -62,6 +62,6 @@ SCORES: Mapping[str, Score] = {
     "distinct_words": _distinct_words,
     "language": _language,
 }
-"""Scores of a text: its characters; its words; the share of letters among what is visible; the
-share of different words; the probability that it is in its language, 1 for languages that the
-model does not know and for code."""
+"""Scores of a text: its characters; its words, between ASCII white space; the share of letters
+among what is visible; the share of different words; the probability that it is in its language, 1
+for languages that the model does not know and for code."""

@@ -78,6 +78,8 @@ def make_choose(*, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0)
     check_warp(temperature=temperature, top_k=top_k, top_p=top_p)
 
     def choose(logits: Array, keys: PRNGKey | None, written: Array) -> Array:
+        if keys is None:
+            raise ValueError("samples need a key for each row; found none")
         warped = warp_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p)
         now = jax.vmap(jax.random.fold_in)(keys, written)
         return jax.vmap(jax.random.categorical)(now, warped).astype(jnp.int32)

@@ -16,7 +16,7 @@ from xlingual.decoding.beam_search import beam_search, check_search
 from xlingual.decoding.constraints import Constraint, make_allowed, make_forced_prefix
 from xlingual.decoding.greedy import most_probable
 from xlingual.decoding.sampling import check_warp, make_choose
-from xlingual.decoding.token_loop import Rule
+from xlingual.decoding.token_loop import Choose, Rule
 from xlingual.errors import ConfigError
 from xlingual.evaluation.continuous import ContinuousDecoder
 from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
@@ -241,7 +241,7 @@ class Generator:
 
 def _rule(options: GenerationOptions) -> Rule:
     """How one token is chosen at a time."""
-    choose = most_probable
+    choose: Choose = most_probable
     if options.mode == "sample":
         choose = make_choose(
             temperature=options.temperature, top_k=options.top_k, top_p=options.top_p

@@ -20,22 +20,19 @@ from xlingual.models.cache import (
     append,
     cut_encoded,
     empty_layers,
-    gather_rows,
-    insert_rows,
-    repeat_rows,
     start_cache,
     step_context,
 )
+from xlingual.models.cached_decoding import CachedDecoding
 from xlingual.models.config import TransformerConfig
 from xlingual.models.flops import Flops, TokenCounts, train_flops
-from xlingual.models.stack import unstack_layers
 from xlingual.models.transformer import Decoder, Encoder
 from xlingual.outputs import ModelOutputs
 from xlingual.types import Array, Batch, PRNGKey, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderDecoder:
+class EncoderDecoder(CachedDecoding):
     """An encoder reads the inputs, a decoder with cross-attention predicts the targets.
 
     Attributes:
@@ -124,14 +121,6 @@ class EncoderDecoder:
             max_length,
         )
 
-    def step_params(self, params: PyTree) -> PyTree:
-        """Returns the parameters with the decoder's layers one by one, as `decode_step` runs them.
-
-        A slice of a scanned stack is a copy: inside a loop it would be made at every step.
-        """
-        decoder = unstack_layers(params["decoder"], self.config.num_decoder_layers)
-        return {**params, "decoder": decoder}
-
     def decode_step(
         self, params: PyTree, cache: DecodingCache, tokens: Array
     ) -> tuple[Array, DecodingCache]:
@@ -145,18 +134,6 @@ class EncoderDecoder:
         return run_network(
             EncoderDecoderNetwork.step, network, self.step_params(params), cache, tokens
         )
-
-    def repeat_rows(self, cache: DecodingCache, times: int) -> DecodingCache:
-        """Returns the cache with every row `times` times (see `models.cache`)."""
-        return repeat_rows(cache, times)
-
-    def gather_rows(self, cache: DecodingCache, parents: Array) -> DecodingCache:
-        """Returns the cache with copies in the places of others (see `models.cache`)."""
-        return gather_rows(cache, parents)
-
-    def insert_rows(self, cache: DecodingCache, new: DecodingCache, rows: Array) -> DecodingCache:
-        """Returns the cache with other rows in the places of some (see `models.cache`)."""
-        return insert_rows(cache, new, rows)
 
     def cut_source(self, cache: DecodingCache, length: int) -> DecodingCache:
         """Returns the cache for sources of at most `length` tokens (see `models.cache`)."""

@@ -30,7 +30,6 @@ def make_identity(
     lowered: jax.stages.Lowered,
     partitioner: Partitioner,
     parts: Mapping[str, Any],
-    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns what a compiled program depends on, JSON types only.
 
@@ -38,7 +37,6 @@ def make_identity(
       lowered: the program before compilation.
       partitioner: mesh and rules.
       parts: name -> what the program was made from: model, losses, optimizer, shapes, ...
-      options: of the compiler.
     """
     devices = list(partitioner.mesh.devices.flat)
     return flatten(
@@ -46,7 +44,6 @@ def make_identity(
             "jax": jax.__version__,
             "jaxlib": importlib.metadata.version("jaxlib"),
             "compiler": _compiler_version(devices[0].platform),
-            "compiler_options": describe(options),
             "topology": {
                 "device_kind": devices[0].device_kind,
                 "devices": len(devices),

@@ -18,22 +18,6 @@ from xlingual.training.executables import load_executable, make_identity
 from xlingual.training.state import BatchSpec, StateLayout
 from xlingual.training.step import make_train_step
 
-_TPU_OPTIONS = {
-    # Gathered parameters are read once a layer: one asynchronous gather, not a loop of pieces each
-    # multiplied as it arrives.
-    "xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000",
-}
-
-
-def compiler_options(partitioner: Partitioner) -> dict[str, Any]:
-    """Returns the options that programs are compiled with.
-
-    Args:
-      partitioner: its devices tell the platform.
-    """
-    platform = partitioner.mesh.devices.flat[0].platform
-    return dict(_TPU_OPTIONS) if platform == "tpu" else {}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainProgram:
@@ -96,12 +80,11 @@ class TrainProgram:
             "num_microbatches": self.num_microbatches,
             "seed": self.seed,
         }
-        options = compiler_options(self.partitioner)
-        return make_identity(self.lowered, self.partitioner, parts, options)
+        return make_identity(self.lowered, self.partitioner, parts)
 
     def compile(self) -> jax.stages.Compiled:
         """Returns the program, compiled."""
-        return self.lowered.compile(compiler_options=compiler_options(self.partitioner))
+        return self.lowered.compile()
 
     def load(self, folder: str) -> jax.stages.Compiled:
         """Returns the program that was compiled elsewhere for the same job.

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from xlingual.checkpointing.optimizer_state import check_opt_state, load_opt_state
+from xlingual.checkpointing.row_order import check_row_order
 from xlingual.checkpointing.weights import check_params, find_checkpoint, load_params
 from xlingual.errors import ConfigError
 from xlingual.partitioning.partitioner import Partitioner
@@ -50,10 +51,12 @@ class StartingPoint:
           layout: of the state to be made.
 
         Raises:
-          ConfigError: there is nothing to load, or not what `layout` says; all is listed.
+          ConfigError: there is nothing to load, or not what `layout` says; all is listed. Or an
+            imported tokenizer has text at id 0, which batches are padded with.
         """
         if self.weights is None:
             return
+        check_row_order(self.weights)
         check_params(self.weights, layout.shapes.params)
         if not self.reset_optimizer:
             check_opt_state(self.weights, layout.shapes.opt_state)
