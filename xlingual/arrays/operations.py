@@ -95,7 +95,7 @@ def ones_like(value: _Any) -> _Any:
     return np.ones_like(value)
 
 
-def size(value: _Any, out_type: _Any = np.int32) -> np.integer:
+def size(value: _Any, out_type: _Any = np.int32) -> _Any:
     """Returns the number of values."""
     return np.dtype(out_type).type(np.size(value))
 
@@ -154,7 +154,7 @@ def gather_nd(params: np.ndarray, indices: np.ndarray) -> np.ndarray:
     return params[tuple(np.moveaxis(np.asarray(indices), -1, 0))]
 
 
-def where(condition: _Any, x: _Any = None, y: _Any = None) -> np.ndarray:
+def where(condition: _Any, x: _Any = None, y: _Any = None) -> _Any:
     """Returns the places of True, [count, rank] int64; or a choice between two arrays."""
     if x is None:
         return np.argwhere(condition)

@@ -29,7 +29,8 @@ def random_words(seed: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     """
     first, second = (int(word) & 0xFFFFFFFFFFFFFFFF for word in np.asarray(seed).tolist())
     counter = [first & 0xFFFFFFFF, first >> 32, second & 0xFFFFFFFF, second >> 32]
-    mix = _philox(*(np.array([word], np.uint64) for word in counter), _SCRAMBLE_KEY)[0].tolist()
+    c0, c1, c2, c3 = (np.array([word], np.uint64) for word in counter)
+    mix = _philox(c0, c1, c2, c3, _SCRAMBLE_KEY)[0].tolist()
     blocks = np.arange(-(-count // 4), dtype=np.uint64)
     words = _philox(
         blocks & _LOW,

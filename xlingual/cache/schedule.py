@@ -138,8 +138,8 @@ def permute(places: np.ndarray, count: int, seed: int, epochs: np.ndarray) -> np
 
     A Feistel network permutes the numbers of twice as many bits as half of `count` needs; images
     out of range are permuted again until they are in it. (Grain's `index_shuffle` does the same,
-    one number a call, in 47 microseconds on the machine where this was written; a thousand numbers
-    take a tenth of that each here.)
+    one number a call, in 47 microseconds on the machine where this was written; here a number takes
+    2 microseconds among 64, and 0.4 among a thousand.)
 
     Args:
       places: [any] int64, in [0, count).
@@ -184,10 +184,10 @@ def share_of_rows(shares: Mapping[str, float], size_per_row: Mapping[str, float]
 
 
 def _feistel(values: np.ndarray, half: int, keys: np.ndarray) -> np.ndarray:
-    """Returns a permutation of [0, 2**(2 half)), keyed, by four rounds."""
+    """Returns a permutation of [0, 2**(2 half)), keyed; few bits take more rounds to mix."""
     shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
     left, right = values >> shift, values & mask
-    for number in range(1, 5):
+    for number in range(1, 5 if half >= 8 else 13):
         left, right = right, left ^ (_mix(right + keys * np.uint64(2 * number + 1)) & mask)
     return (left << shift) | right
 

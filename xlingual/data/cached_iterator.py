@@ -125,8 +125,8 @@ class _Laned(grain.IterDataset):
 class _LanedIterator(grain.DatasetIterator):
     def __init__(self, stream: TokenisedStream, position: Mapping[str, Any]):
         super().__init__()
-        self._stream = stream
-        self.set_state(position)
+        self._stream, self._position = stream, position
+        self._batches = stream.batches(position)
 
     def __next__(self) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
         batch, self._position = next(self._batches)
