@@ -51,6 +51,24 @@ def test_padding_and_packing_lower_useful_work_only():
         assert numbers[f"{stack}_fill"] == pytest.approx(real.mean())
 
 
+def test_every_step_counts_with_the_rows_of_its_own_batch():
+    source, model = FakeSource(), make_model()
+    half = {
+        name: jax.ShapeDtypeStruct((leaf.shape[0] // 2, leaf.shape[1]), leaf.dtype)
+        for name, leaf in source.spec.items()
+    }
+    rows, encoder, decoder = source.batch_size // 2, source.inputs_length, source.targets_length
+    throughput = Throughput(model, source.spec, [_Device()])
+    for _ in range(2):
+        sums = _sums(rows * encoder, rows * decoder, rows * encoder**2, rows * decoder**2)
+        throughput.add(sums, 1e-6, half)
+    numbers = throughput.take()
+    assert numbers["encoder_fill"] == numbers["decoder_fill"] == 1.0
+    assert numbers["mfu"] == pytest.approx(numbers["nominal_mfu"])
+    throughput.add(sums, 1e-6)
+    assert throughput.take()["encoder_fill"] == 0.5
+
+
 def test_an_unknown_device_gives_no_mfu():
     throughput = Throughput(FakeModel(), FakeSource().spec, jax.devices())
     throughput.add(_sums(1, 1, 1, 1), 1.0)

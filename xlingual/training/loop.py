@@ -251,7 +251,7 @@ class _Run:
             with jax.transfer_guard("disallow"):
                 feed.before_update(state)
                 state, metrics = train_step(state, batch)
-                recorder.push(step, metrics)
+                recorder.push(step, metrics, batch)
                 feed.after_update(state)
             stop = interruption.stop_requested(step)
             due = () if stop else self.due_hooks(step)

@@ -9,7 +9,9 @@ import jax
 
 from xlingual.reporting.metrics import Book, StepMetrics
 from xlingual.reporting.writers import Writer
+from xlingual.training.state import BatchSpec
 from xlingual.training.throughput import Throughput
+from xlingual.types import Batch
 
 
 class Recorder:
@@ -38,7 +40,7 @@ class Recorder:
         self._log_period_steps = log_period_steps
         self._throughput = throughput
         self._more_numbers = more_numbers
-        self._pending: tuple[int, StepMetrics] | None = None
+        self._pending: tuple[int, StepMetrics, BatchSpec | None] | None = None
         self._last_step = 0
         self._warned = False
         self._clock = time.monotonic()
@@ -47,14 +49,22 @@ class Recorder:
         """Starts the clock of the first step."""
         self._clock = time.monotonic()
 
-    def push(self, step: int, metrics: StepMetrics) -> None:
+    def push(self, step: int, metrics: StepMetrics, batch: Batch | None = None) -> None:
         """Takes the metrics of the step just dispatched, and reads those of the one before.
+
+        Args:
+          step: updates done after it.
+          metrics: of the step, on the device.
+          batch: of the step, of which the shapes are kept; None where they do not change.
 
         Raises:
           FloatingPointError: the step before gave a number that is not finite.
         """
         self.flush()
-        self._pending = (step, metrics)
+        spec = None
+        if batch is not None:
+            spec = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}
+        self._pending = (step, metrics, spec)
 
     def flush(self) -> None:
         """Waits for the last step that was pushed and enters it.
@@ -64,12 +74,12 @@ class Recorder:
         """
         if self._pending is None:
             return
-        (step, on_device), self._pending = self._pending, None
+        (step, on_device, spec), self._pending = self._pending, None
         metrics = jax.device_get(on_device)
         now = time.monotonic()
         self._book.add(metrics, now - self._clock)
         if self._throughput is not None:
-            self._throughput.add(metrics.sums, now - self._clock)
+            self._throughput.add(metrics.sums, now - self._clock, spec)
         self._clock, self._last_step = now, step
         self._writer.advance(step)
         bad = {name: float(x) for name, x in metrics.scalars.items() if not math.isfinite(x)}

@@ -6,7 +6,9 @@ backward, by parts that meet different tokens (`models/flops.py`), so that an en
 not charged for encoder tokens in its decoder.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Sequence
 
 import jax
 
@@ -14,6 +16,7 @@ from xlingual.models.base import Model
 from xlingual.models.flops import TokenCounts, nominal_tokens
 from xlingual.reporting.metrics import Sums
 from xlingual.reporting.utilization import flops_utilization
+from xlingual.training.state import BatchSpec
 
 
 class Throughput:
@@ -22,40 +25,45 @@ class Throughput:
     def __init__(
         self,
         model: Model,
-        spec: Mapping[str, jax.ShapeDtypeStruct],
+        spec: BatchSpec,
         devices: Sequence[jax.Device],
     ) -> None:
         """Makes an empty one.
 
         Args:
           model: counts operations.
-          spec: name -> global shape of a batch feature.
+          spec: name -> global shape of a batch feature, where `add` is not told of another.
           devices: all devices that take part.
         """
         self._model = model
         self._devices = tuple(devices)
-        self._nominal_flops = model.train_flops(nominal_tokens(spec)).total
-        suffix = "_segment_ids"
-        self._positions = {
-            name.removesuffix(suffix): leaf.size
-            for name, leaf in spec.items()
-            if name.endswith(suffix)
-        }
+        self._spec = spec
         self._start_period()
 
     def _start_period(self) -> None:
-        self._steps = 0
         self._seconds = 0.0
-        self._useful_flops = 0.0
-        self._tokens = dict.fromkeys(self._positions, 0)
+        self._useful_flops = self._nominal_flops = 0.0
+        self._tokens: Counter[str] = Counter()
+        self._positions: Counter[str] = Counter()
 
-    def add(self, sums: Sums, seconds: float) -> None:
-        """Enters one step, on the host."""
-        self._steps += 1
+    def add(self, sums: Sums, seconds: float, spec: BatchSpec | None = None) -> None:
+        """Enters one step, on the host.
+
+        Args:
+          sums: of its batch.
+          seconds: that it took.
+          spec: name -> global shape of a feature of its batch, where row shapes change.
+        """
+        shapes = self._spec if spec is None else spec
         self._seconds += seconds
         self._useful_flops += self._model.train_flops(useful_tokens(sums)).total
-        for stack in self._tokens:
-            self._tokens[stack] += int(sums.tokens[stack])
+        self._nominal_flops += self._model.train_flops(nominal_tokens(shapes)).total
+        suffix = "_segment_ids"
+        for name, leaf in shapes.items():
+            if name.endswith(suffix):
+                stack = name.removesuffix(suffix)
+                self._positions[stack] += math.prod(leaf.shape)
+                self._tokens[stack] += int(sums.tokens[stack])
 
     def take(self) -> dict[str, float]:
         """Returns the numbers since the last call, and starts a new period.
@@ -64,11 +72,11 @@ class Throughput:
         known devices `mfu` (useful work over peak) and `nominal_mfu`.
         """
         numbers: dict[str, float] = {}
-        if self._steps and self._seconds > 0:
+        if self._seconds > 0:
             numbers["useful_flops_per_second"] = self._useful_flops / self._seconds
             for stack, positions in self._positions.items():
-                numbers[f"{stack}_fill"] = self._tokens[stack] / (positions * self._steps)
-            work = {"mfu": self._useful_flops, "nominal_mfu": self._nominal_flops * self._steps}
+                numbers[f"{stack}_fill"] = self._tokens[stack] / positions
+            work = {"mfu": self._useful_flops, "nominal_mfu": self._nominal_flops}
             for name, flops in work.items():
                 share = flops_utilization(flops, self._seconds, self._devices)
                 numbers |= {} if share is None else {name: share}
