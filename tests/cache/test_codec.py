@@ -14,7 +14,7 @@ SCHEMA = (
     Feature(name="weights", dtype="float32"),
 )
 _INT32 = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=9)
-_FLOAT32 = st.lists(st.floats(width=32, allow_nan=False), max_size=9)
+_FLOAT32 = st.lists(st.floats(width=32, allow_nan=False, allow_subnormal=False), max_size=9)
 
 
 @given(targets=_INT32, lang=st.text(max_size=9), weights=_FLOAT32)

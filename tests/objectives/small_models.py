@@ -25,6 +25,7 @@ CONVERTERS = {"encoder_decoder": EncDecFeatureConverter, "decoder_only": Decoder
 PAIRS = [(case, family) for case in cases.CASES for family in cases.families_of(case)]
 FIRST_PAIRS = [(case, cases.families_of(case)[0]) for case in cases.CASES]
 """One family of each case, for what the family does not change."""
+FIT_STEPS = 10
 LOSS = CrossEntropy(z_loss=0.0)
 
 
@@ -77,7 +78,17 @@ def functions(family, model):
     def mean(params, batch):
         return total(params, batch) / jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
 
-    optimizer = optax.adam(3e-3)
+    return jax.jit(total), jax.jit(jax.grad(total)), mean
+
+
+@functools.cache
+def fitting(family):
+    """Returns (optimizer, function): parameters after `FIT_STEPS` steps on a batch, and its losses.
+
+    What runs for long is worth the compiler's time, unlike the other programs of the tests.
+    """
+    model, _ = model_of(family)
+    mean, optimizer = functions(family, model)[-1], optax.adam(4e-3)
 
     def fit(carry, batch):
         def step(carry, _):
@@ -86,6 +97,6 @@ def functions(family, model):
             updates, state = optimizer.update(gradients, state)
             return (optax.apply_updates(params, updates), state), loss
 
-        return jax.lax.scan(step, carry, None, length=50)
+        return jax.lax.scan(step, carry, None, length=FIT_STEPS)
 
-    return jax.jit(total), jax.jit(jax.grad(total)), jax.jit(fit), optimizer
+    return optimizer, jax.jit(fit, compiler_options={"xla_backend_optimization_level": 3})
