@@ -2,13 +2,17 @@
 
 import functools
 import pathlib
+import types
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from xlingual.objectives import registry
+from xlingual.arrays.ragged import RaggedTensor
+from xlingual.objectives import registry, twins
+from xlingual.objectives.recorded_vocabulary import RecordedVocabulary
 from xlingual.objectives.tokenize import tokenize
 
 SENTENCES = {
@@ -27,7 +31,17 @@ VARIANTS = {
     "causal_lm_packed": ("causal_lm", {"form": "packed"}),
 }
 """Name -> (objective, options): settings whose examples differ in kind."""
+NUM_RECORDS = 20
 CASES = (*registry.objectives(), *VARIANTS)
+WITHOUT_TWIN = {
+    **dict.fromkeys(("cs_input_only", "cs_restore", "entity_cs", "ras"), "tf.errors"),
+    **dict.fromkeys(("deobfuscation", "lem"), "strings"),
+    "denoise": "decode",
+    "dot_denoise": "element_spec",
+    "mbart": "decode",
+    "pivot_pairs": "map",
+}
+"""Objectives that read files, split text or draw Poisson numbers -> what they ask for."""
 LONG = ("causal_lm", "interleaved_docs", "cs_input_only")
 """Objectives that predict the first token of a text from nothing: their texts are longer."""
 
@@ -51,7 +65,7 @@ def families_of(case: str) -> tuple[str, ...]:
     return objective_of(case).families
 
 
-def records_of(case: str, count: int = 20) -> tf.data.Dataset:
+def records_of(case: str, count: int = NUM_RECORDS) -> tf.data.Dataset:
     """Returns `count` text records of the first kind that the objective of a case takes."""
     objective = objective_of(case)
     copies = 2 if objective.name in LONG else 1
@@ -132,3 +146,34 @@ def bind(case: str, *, lengths, output_features, special_tokens, folder):
         special_tokens=special_tokens,
         **options_of(case, folder),
     )
+
+
+def as_numpy(batch: dict[str, Any]) -> dict[str, Any]:
+    """Returns a batch of records for a twin."""
+    return {
+        name: RaggedTensor(value.values.numpy(), value.row_splits.numpy())
+        if isinstance(value, tf.RaggedTensor)
+        else value.numpy().astype("S")
+        for name, value in batch.items()
+    }
+
+
+def make_twin(case: str, objective: functools.partial, batch: dict, vocabulary: Any) -> twins.Twin:
+    """Returns the objective of a case without TensorFlow, tried on a batch."""
+    recorded = RecordedVocabulary({}, vocabulary)
+    feature = types.SimpleNamespace(vocabulary=recorded)
+    options = {**objective.keywords, "output_features": {"inputs": feature, "targets": feature}}
+    twin = twins.make_twin(case, objective.func, fields=batch, **options)
+    twins.check_twin(case, twin, as_numpy(batch))
+    return twin
+
+
+def split_rows(features: dict[str, RaggedTensor]) -> list[dict[str, list[int]]]:
+    """Returns the examples of a twin, one by one."""
+    rows = {
+        name: np.split(value.values, value.row_splits[1:-1]) for name, value in features.items()
+    }
+    return [
+        {name: row.tolist() for name, row in zip(rows, values, strict=True)}
+        for values in zip(*rows.values(), strict=True)
+    ]

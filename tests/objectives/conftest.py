@@ -87,8 +87,8 @@ def run():
 
 
 @pytest.fixture(scope="session")
-def examples_of(output_features, special, run, tmp_path_factory):
-    """Makes the first examples of a case, `cases.CASES`."""
+def examples_of(output_features, special, vocabulary, run, tmp_path_factory):
+    """Makes the first examples of a case, `cases.CASES`; without TensorFlow where that is quick."""
 
     @functools.cache
     def make(case):
@@ -99,6 +99,12 @@ def examples_of(output_features, special, run, tmp_path_factory):
             special_tokens=special,
             folder=tmp_path_factory.mktemp("files"),
         )
-        return run(objective, records)[: small_models.NUM_EXAMPLES]
+        if case in cases.WITHOUT_TWIN:
+            examples = run(objective, records)
+        else:
+            batch = next(iter(records.ragged_batch(cases.NUM_RECORDS)))
+            twin = cases.make_twin(case, objective, batch, vocabulary)
+            examples = cases.split_rows(twin(cases.as_numpy(batch), [0, 0]))
+        return examples[: small_models.NUM_EXAMPLES]
 
     return make

@@ -1,29 +1,14 @@
 """Without TensorFlow, objectives give the same examples, token for token."""
 
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.objectives import cases
-from xlingual.arrays.ragged import RaggedTensor
 from xlingual.errors import ConfigError
-from xlingual.objectives import rows, twins
-from xlingual.objectives.recorded_vocabulary import RecordedVocabulary
+from xlingual.objectives import rows
 
 LENGTHS = {"inputs": 128, "targets": 128}
-WITHOUT_TWIN = {
-    **dict.fromkeys(("cs_input_only", "cs_restore", "entity_cs", "ras"), "tf.errors"),
-    **dict.fromkeys(("deobfuscation", "lem"), "strings"),
-    "denoise": "decode",
-    "dot_denoise": "element_spec",
-    "mbart": "decode",
-    "pivot_pairs": "map",
-}
-"""Objectives that read files, split text or draw Poisson numbers -> what they ask for."""
-
-
 QUICK = ("causal_lm", "denoised_nmt", "prefix_lm", "ptlm", "span_corruption", "translation", "ul2")
 
 
@@ -38,31 +23,13 @@ def _tensorflow(monkeypatch, objective, batch, seed):
     return objective(tf.data.Dataset.from_tensor_slices(batch))
 
 
-def _as_numpy(batch):
-    return {
-        name: RaggedTensor(value.values.numpy(), value.row_splits.numpy())
-        if isinstance(value, tf.RaggedTensor)
-        else value.numpy().astype("S")
-        for name, value in batch.items()
-    }
-
-
-def _make_twin(case, objective, batch, vocabulary):
-    recorded = RecordedVocabulary({}, vocabulary)
-    feature = types.SimpleNamespace(vocabulary=recorded)
-    options = {**objective.keywords, "output_features": {"inputs": feature, "targets": feature}}
-    twin = twins.make_twin(case, objective.func, fields=batch, **options)
-    twins.check_twin(case, twin, _as_numpy(batch))
-    return twin
-
-
 def _slow_but(quick, names):
     marks = {name: [] if name in quick else [pytest.mark.slow] for name in names}
     return [pytest.param(name, marks=marks[name]) for name in names]
 
 
 @pytest.mark.parametrize(
-    "case", _slow_but(QUICK, [case for case in cases.CASES if case not in WITHOUT_TWIN])
+    "case", _slow_but(QUICK, [case for case in cases.CASES if case not in cases.WITHOUT_TWIN])
 )
 def test_equal_to_the_objective_in_tensorflow(
     monkeypatch, output_features, special, vocabulary, tmp_path, case
@@ -75,11 +42,11 @@ def test_equal_to_the_objective_in_tensorflow(
         folder=tmp_path,
     )
     batch = next(iter(records.ragged_batch(20)))
-    twin = _make_twin(case, objective, batch, vocabulary)
+    twin = cases.make_twin(case, objective, batch, vocabulary)
     for seed in ([1, 2], [-3, 2**31 - 1]):
         with monkeypatch.context() as patch:
             theirs = _tensorflow(patch, objective, batch, seed)
-        mine = twin(_as_numpy(batch), seed)
+        mine = twin(cases.as_numpy(batch), seed)
         assert set(mine) == set(theirs)
         for name, value in theirs.items():
             np.testing.assert_array_equal(mine[name].row_splits, value.row_splits.numpy())
@@ -87,7 +54,7 @@ def test_equal_to_the_objective_in_tensorflow(
             assert mine[name].dtype == np.int32
 
 
-@pytest.mark.parametrize("case", _slow_but(("ras", "dot_denoise"), WITHOUT_TWIN))
+@pytest.mark.parametrize("case", _slow_but(("ras", "dot_denoise"), cases.WITHOUT_TWIN))
 def test_others_are_refused_by_name(output_features, special, vocabulary, tmp_path, case):
     records, objective = cases.bind(
         case,
@@ -97,6 +64,6 @@ def test_others_are_refused_by_name(output_features, special, vocabulary, tmp_pa
         folder=tmp_path,
     )
     batch = next(iter(records.ragged_batch(20)))
-    message = f"'{case}' cannot be applied without TensorFlow.*{WITHOUT_TWIN[case]}.*'packed'"
+    message = f"'{case}' cannot be applied without TensorFlow.*{cases.WITHOUT_TWIN[case]}.*'packed'"
     with pytest.raises(ConfigError, match=message):
-        _make_twin(case, objective, batch, vocabulary)
+        cases.make_twin(case, objective, batch, vocabulary)
