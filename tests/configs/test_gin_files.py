@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from tests.cache import small_caches
-from tests.integration.test_recipes import QUICK
+from tests.integration.test_recipes import RECIPES
 from xlingual import config
 from xlingual.training import loop, startup, state
 
@@ -58,8 +58,8 @@ def test_there_are_six_sizes_of_both_families():
 @pytest.mark.parametrize(
     "path",
     [
-        # Ordinary runs of the tests train these recipes at a small size.
-        pytest.param(p, id=_name(p), marks=[pytest.mark.slow] if p.stem in QUICK else [])
+        # Ordinary runs of the tests train the recipes, at a small size.
+        pytest.param(p, id=_name(p), marks=[pytest.mark.slow] if p.stem in RECIPES else [])
         for p in EXPERIMENTS
     ],
 )
