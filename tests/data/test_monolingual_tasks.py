@@ -64,7 +64,10 @@ def _source(name, converter):
     )
 
 
-@pytest.mark.parametrize("converter", [EncDecFeatureConverter(), DecoderFeatureConverter()])
+@pytest.mark.parametrize(
+    "converter",
+    [EncDecFeatureConverter(), pytest.param(DecoderFeatureConverter(), marks=pytest.mark.slow)],
+)
 def test_a_mixture_of_all_resumes_where_it_was_saved(converter):
     source = _source("mono_all", converter)
     iterator = source.iterator()

@@ -93,7 +93,9 @@ def _losses(family, pack):
     return found
 
 
-@pytest.mark.parametrize("family", _FAMILIES)
+@pytest.mark.parametrize(
+    "family", ["encoder_decoder", pytest.param("decoder_only", marks=pytest.mark.slow)]
+)
 def test_packed_examples_lose_as_unpacked_ones(mixture, family):
     packed, apart = _losses(family, True), _losses(family, False)
     shared = packed.keys() & apart.keys()

@@ -6,7 +6,7 @@ from tests.objectives import cases
 from tests.objectives.small_models import batch_of, fitting, model_of
 
 
-@pytest.mark.parametrize("case", cases.CASES)
+@pytest.mark.parametrize("case", cases.some_slow(cases.CASES))
 def test_a_small_model_learns_eight_examples_by_heart(case, examples_of):
     family = cases.families_of(case)[0]
     _, params = model_of(family)

@@ -167,7 +167,11 @@ def test_training_never_reads_validation_files(folder):
     ("mixture", "converter"),
     [
         ("files_pretrain", feature_converters.EncDecFeatureConverter()),
-        ("files_decoder_pretrain", feature_converters.DecoderFeatureConverter()),
+        pytest.param(
+            "files_decoder_pretrain",
+            feature_converters.DecoderFeatureConverter(),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_mixtures_make_batches_of_their_shares(folder, mixture, converter):
