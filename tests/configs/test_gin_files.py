@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from tests.cache import small_caches
-from tests.integration.test_recipes import RECIPES
+from tests.integration.test_recipes import QUICK
 from xlingual import config
 from xlingual.training import loop, startup, state
 
@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "gin").rglob("*.gin"))
 EXPERIMENTS = [p for p in FILES if p.parent.name == "experiments"]
 WIRING = ("architecture", "model")
 SIZES = [p for p in FILES if p.parent.parent.name == "models" and p.stem not in WIRING]
-COSTLY = (*RECIPES, "files_decoder_only")
+COSTLY = (*QUICK, "files_decoder_only")
 NEEDS_DATA = "DATA_DIR = %gin.REQUIRED"
 NEEDS_CACHE = "pretrain_cached.gin"
 
@@ -59,7 +59,7 @@ def test_there_are_six_sizes_of_both_families():
 @pytest.mark.parametrize(
     "path",
     [
-        # Ordinary runs of the tests train the recipes, at a small size.
+        # Ordinary runs of the tests train these recipes, at a small size.
         pytest.param(p, id=_name(p), marks=[pytest.mark.slow] if p.stem in COSTLY else [])
         for p in EXPERIMENTS
     ],

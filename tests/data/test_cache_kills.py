@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("name", "num_kills", "num_files"),
     [
-        (cached_tasks.TASKS[1], 2, 3),
+        pytest.param(cached_tasks.TASKS[1], 2, 3, marks=pytest.mark.slow),
         pytest.param(cached_tasks.MIXTURE, 50, 5, marks=pytest.mark.slow),
     ],
 )

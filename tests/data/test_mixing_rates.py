@@ -40,7 +40,7 @@ def test_worked_example(alpha, expected):
 @hypothesis.settings(max_examples=50, deadline=None)
 @hypothesis.given(
     st.lists(st.integers(1, 10**9), min_size=1, max_size=12),
-    st.floats(0.0, 1.0),
+    st.floats(0.0, 1.0, allow_subnormal=False),
     st.sampled_from([1.0, 0.25, 4.0]),
     st.one_of(st.none(), st.integers(1, 10**6)),
 )
@@ -119,8 +119,8 @@ def test_unimax_worked_example():
 @hypothesis.settings(max_examples=100, deadline=None)
 @hypothesis.given(
     st.lists(st.integers(1, 10**6), min_size=1, max_size=12),
-    st.floats(0.25, 8.0),
-    st.floats(0.01, 1.0),
+    st.floats(0.25, 8.0, allow_subnormal=False),
+    st.floats(0.01, 1.0, allow_subnormal=False),
     st.randoms(use_true_random=False),
 )
 def test_unimax_spends_the_budget_evenly_below_its_caps(counts, max_epochs, part, random):

@@ -65,6 +65,7 @@ def _ends_after(hosts, index, number):
     return hosts.wait(60), time.monotonic() - begun
 
 
+@pytest.mark.slow
 def test_two_processes_stop_as_one_die_as_one_and_one_process_goes_on(tmp_path):
     run = tmp_path / "run"
     with Hosts(2, tmp_path, FAKE, str(run), "100000", heartbeat=HEARTBEAT) as hosts:

@@ -38,7 +38,12 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+QUICK = ("mt5", "ernie_code", "ul2", "xlsup")
+
+
+@pytest.mark.parametrize(
+    "recipe", [r if r in QUICK else pytest.param(r, marks=pytest.mark.slow) for r in RECIPES]
+)
 def test_twenty_steps(recipe, tmp_path, clean_gin):
     text = pathlib.Path(f"gin/experiments/{recipe}.gin").read_text(encoding="utf-8")
     tiny = dict(TINY)

@@ -72,6 +72,7 @@ def test_features_can_be_copied_and_compared(cache):
     assert vocabulary != vocabularies.load_vocabulary(toy_vocabulary.vocabulary_path())
 
 
+@pytest.mark.slow
 def test_import_neither_trains_nor_renders(tmp_path):
     """A fresh process that imports the tasks leaves no file and builds no corpus."""
     program = (
