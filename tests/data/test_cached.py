@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.cache import small_caches
 from xlingual.data.cached import CacheSource
+from xlingual.data.staged import StagedSource
 from xlingual.errors import ConfigError
 
 BATCH = 64
@@ -192,3 +193,28 @@ def test_bad_shards_are_named_or_skipped_with_a_count(tmp_path, capsys, how, che
     assert f"1 bad shards skipped, {lost} records lost" in capsys.readouterr().out
     kept = {*range(lost, small_caches.RECORDS["span"])}
     assert {*(rows[rows // 1000 == 3] % 1000).tolist()} == kept
+
+
+def test_stages_read_their_tasks_and_resume(cache):
+    stages = ((2, "pairs_de"), (None, "pairs_fr"))
+    source = StagedSource(base=make_source(cache, batch_size=8), stages=stages)
+    names = {task.name: number for number, task in enumerate(source.tasks, start=1)}
+    stream = source.iterator()
+    batches, states = [], []
+    for _ in range(5):
+        states.append(stream.state())
+        batches.append(next(stream))
+    ids = [set(np.unique(batch["decoder_task_ids"]).tolist()) - {0} for batch in batches]
+    assert ids == [{names["pairs_de"]}] * 2 + [{names["pairs_fr"]}] * 3
+    for begin in (1, 3):
+        resumed = source.iterator()
+        resumed.restore(states[begin])
+        for batch in batches[begin:]:
+            for name, value in next(resumed).items():
+                np.testing.assert_array_equal(value, batch[name])
+
+
+def test_stages_of_several_row_shapes_are_refused(cache):
+    source = StagedSource(base=make_source(cache), stages=((2, "small"), (None, "pairs_fr")))
+    with pytest.raises(ConfigError, match=r"gives rows of 2 shapes; expected one shape"):
+        _ = source.spec

@@ -12,6 +12,19 @@ LENGTHS = {"inputs": 128, "targets": 128}
 QUICK = ("causal_lm", "denoised_nmt", "prefix_lm", "ptlm", "span_corruption", "translation", "ul2")
 
 
+@pytest.fixture
+def bound(case, output_features, special, tmp_path):
+    """The objective of a case, and its records as one batch."""
+    records, objective = cases.bind(
+        case,
+        lengths=LENGTHS,
+        output_features=output_features,
+        special_tokens=special,
+        folder=tmp_path,
+    )
+    return objective, next(iter(records.ragged_batch(cases.NUM_RECORDS)))
+
+
 def _tensorflow(monkeypatch, objective, batch, seed):
     """Returns the examples that the objective makes of one batch with this seed."""
 
@@ -31,17 +44,8 @@ def _slow_but(quick, names):
 @pytest.mark.parametrize(
     "case", _slow_but(QUICK, [case for case in cases.CASES if case not in cases.WITHOUT_TWIN])
 )
-def test_equal_to_the_objective_in_tensorflow(
-    monkeypatch, output_features, special, vocabulary, tmp_path, case
-):
-    records, objective = cases.bind(
-        case,
-        lengths=LENGTHS,
-        output_features=output_features,
-        special_tokens=special,
-        folder=tmp_path,
-    )
-    batch = next(iter(records.ragged_batch(20)))
+def test_equal_to_the_objective_in_tensorflow(monkeypatch, bound, vocabulary, case):
+    objective, batch = bound
     twin = cases.make_twin(case, objective, batch, vocabulary)
     for seed in ([1, 2], [-3, 2**31 - 1]):
         with monkeypatch.context() as patch:
@@ -55,15 +59,8 @@ def test_equal_to_the_objective_in_tensorflow(
 
 
 @pytest.mark.parametrize("case", _slow_but(("ras", "dot_denoise"), cases.WITHOUT_TWIN))
-def test_others_are_refused_by_name(output_features, special, vocabulary, tmp_path, case):
-    records, objective = cases.bind(
-        case,
-        lengths=LENGTHS,
-        output_features=output_features,
-        special_tokens=special,
-        folder=tmp_path,
-    )
-    batch = next(iter(records.ragged_batch(20)))
+def test_others_are_refused_by_name(bound, vocabulary, case):
+    objective, batch = bound
     message = f"'{case}' cannot be applied without TensorFlow.*{cases.WITHOUT_TWIN[case]}.*'packed'"
     with pytest.raises(ConfigError, match=message):
         cases.make_twin(case, objective, batch, vocabulary)

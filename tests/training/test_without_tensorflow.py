@@ -57,9 +57,10 @@ print("trained")
 """
 
 
-def test_two_steps_with_checkpoint_and_reports(tmp_path):
+def _run(program, *arguments):
+    """Runs a program that ends by printing `trained`, where TensorFlow is blocked."""
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCKED + PROGRAM, str(tmp_path)],
+        [sys.executable, "-W", "error", "-c", BLOCKED + program, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -68,6 +69,10 @@ def test_two_steps_with_checkpoint_and_reports(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "trained" in result.stdout
+
+
+def test_two_steps_with_checkpoint_and_reports(tmp_path):
+    _run(PROGRAM, tmp_path)
     assert (tmp_path / "checkpoints" / "2").is_dir()
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
@@ -75,16 +80,7 @@ def test_two_steps_with_checkpoint_and_reports(tmp_path):
 def test_a_run_from_a_packed_cache_and_its_held_out_split(tmp_path):
     small_caches.write_packed(tmp_path / "cache")
     run = tmp_path / "run"
-    result = subprocess.run(
-        [sys.executable, "-c", BLOCKED + CACHED, str(run), str(tmp_path / "cache")],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "trained" in result.stdout
+    _run(CACHED, run, tmp_path / "cache")
     assert (run / "checkpoints" / "3").is_dir() and (run / "checkpoints" / "6").is_dir()
     results = json.loads((run / "results.json").read_text())
     assert set(results["heldout_loss"]) == set(small_caches.RECORDS)

@@ -85,6 +85,15 @@ class BatchSource(Protocol):
         """Returns task name -> declared share of the first `steps` steps; None if none is."""
 
 
+def batch_specs(source: BatchSource) -> Sequence[Mapping[str, jax.ShapeDtypeStruct]]:
+    """Returns the shapes and dtypes of the batches of a source, one mapping for each row shape.
+
+    Args:
+      source: one with several row shapes has `specs`.
+    """
+    return getattr(source, "specs", (source.spec,))
+
+
 class ShardedSource(BatchSource, Protocol):
     """A source whose batches are blocks of rows, each from a stream of its own.
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from xlingual.data.base import BatchSource, TaskInfo
+from xlingual.data.base import BatchSource, TaskInfo, batch_specs
 from xlingual.errors import ConfigError
 
 _TASK_IDS = "decoder_task_ids"
@@ -67,8 +67,16 @@ class Members:
         """The first source, whose form of batches all others share, but for groups of targets.
 
         Raises:
-          ConfigError: another source gives batches of another form, or has another vocabulary.
+          ConfigError: another source gives batches of another form, or has another vocabulary; or a
+            source has several row shapes.
         """
+        for name, source in self.sources.items():
+            count = len(batch_specs(source))
+            if count > 1:
+                raise ConfigError(
+                    f"{name!r} gives rows of {count} shapes; expected one shape in every stage or "
+                    "arm: name tasks of one row shape"
+                )
         (first_name, first), *others = self.sources.items()
         for name, source in others:
             for what, mine, theirs in (

@@ -5,19 +5,9 @@ from typing import Any
 
 import jax
 
-from xlingual.data.base import BatchSource
 from xlingual.training.state import TrainState
 
 _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-def batch_specs(source: BatchSource) -> Sequence[Mapping[str, jax.ShapeDtypeStruct]]:
-    """Returns the shapes and dtypes of the batches of a source, one mapping for each row shape.
-
-    Args:
-      source: one with several row shapes has `specs`.
-    """
-    return getattr(source, "specs", (source.spec,))
 
 
 class StepOfShape:
@@ -31,7 +21,7 @@ class StepOfShape:
         """Compiles.
 
         Args:
-          specs: of `batch_specs`.
+          specs: of `data.base.batch_specs`.
           compile_for: compiles the step for batches of one spec.
         """
         self._compiled = {_shapes(spec): compile_for(spec) for spec in specs}

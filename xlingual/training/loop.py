@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from xlingual.checkpointing.manager import CheckpointConfig, CheckpointManager
-from xlingual.data.base import BatchSource
+from xlingual.data.base import BatchSource, batch_specs
 from xlingual.errors import ConfigError
 from xlingual.losses.base import Loss
 from xlingual.models.base import Model
@@ -26,7 +26,7 @@ from xlingual.partitioning.partitioner import Partitioner
 from xlingual.reporting.results import peak_rss_bytes, write_results
 from xlingual.reporting.table import print_report
 from xlingual.training import startup
-from xlingual.training.compiled import StepOfShape, batch_specs
+from xlingual.training.compiled import StepOfShape
 from xlingual.training.curriculum import Curriculum, Feed, SourceOrder
 from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
 from xlingual.training.hooks import Hook, HookContext, is_due
