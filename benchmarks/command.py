@@ -12,12 +12,14 @@ from xlingual.cli.main import restart_with_huge_pages
 from xlingual.errors import ConfigError
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Returns a parser of the gin flags and of those that tell of the peer."""
+def make_parser(description: str, *, peer: bool = True) -> argparse.ArgumentParser:
+    """Returns a parser of the gin flags and, with `peer`, of those that tell of the peer."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     gin_flags.add_gin_arguments(parser)
+    if not peer:
+        return parser
     parser.add_argument("--peer", action="store_true", help="time transformers/PyTorch as well")
     parser.add_argument(
         "--peer_python", default=sys.executable, help="interpreter with torch and transformers"

@@ -93,6 +93,7 @@ class Setup:
 
     Attributes:
       step: runs one step and waits for it.
+      compiled: the program of a step.
       model: the model.
       spec: name -> shape and dtype of a batch feature.
       optimizer_name: class name of the optimizer.
@@ -101,6 +102,7 @@ class Setup:
     """
 
     step: Callable[[], None]
+    compiled: jax.stages.Compiled
     model: Any
     spec: BatchSpec
     optimizer_name: str
@@ -187,6 +189,7 @@ def build(parts: Mapping[str, Any]) -> Setup:
 
     return Setup(
         step=step,
+        compiled=compiled,
         model=model,
         spec=spec,
         optimizer_name=type(optimizer).__name__,

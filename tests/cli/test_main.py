@@ -4,6 +4,7 @@ import argparse
 import base64
 import hashlib
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -115,3 +116,15 @@ def test_the_console_script_starts_anew_once_with_huge_pages(own):
     begins = 1 if own else 2
     found = own or "glibc.malloc.hugetlb=1"
     assert done.stdout.splitlines() == ["begin"] * begins + [f"{found} ['a b', '--c']"]
+
+
+def test_compiled_programs_are_kept_where_nothing_else_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    main.keep_compiled_programs()
+    folder = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    assert folder.parent == tmp_path / "xlingual" / "programs"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    main.keep_compiled_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"

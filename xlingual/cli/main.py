@@ -7,9 +7,11 @@ Python (`import_`), is dropped.
 """
 
 import argparse
+import hashlib
 import importlib
 import os
 import pkgutil
+import platform
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -44,6 +46,7 @@ OVERRIDES = ("gin", "beam")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns its exit status, 2 for bad input."""
     if argv is None:
+        keep_compiled_programs()
         restart_with_huge_pages()
     argv = list(sys.argv[1:] if argv is None else argv)
     names = verbs()
@@ -68,6 +71,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"xlingual {argv[0]}: error: {_message(error)}", file=sys.stderr)
         return 2
+
+
+def keep_compiled_programs() -> None:
+    """Lets JAX keep compiled programs on disk, so that a second start need not compile them.
+
+    They go to `xlingual/programs` in the user's folder for caches, apart for each kind of
+    processor, since programs for a CPU use what that one has. JAX's own variables win:
+    `JAX_COMPILATION_CACHE_DIR` names another folder (on a pod one that all hosts share), and
+    `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = os.path.join(caches, "xlingual", "programs", _processor())
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def _processor() -> str:
+    """Returns a short name of this machine's kind of processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
 
 
 def restart_with_huge_pages() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gin
+import psutil
 
 from xlingual import config
 from xlingual.cli import gin_flags, processes
@@ -23,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
     gin_flags.add_gin_arguments(parser)
     processes.add_process_arguments(parser)
+    parser.add_argument(
+        "--profile_steps",
+        metavar="FIRST:LAST",
+        help="write a trace of these steps for XProf and Perfetto to MODEL_DIR/profile",
+    )
     parser.add_argument(
         "--dry_run", action="store_true", help="parse and print the configuration, then stop"
     )
@@ -42,10 +48,15 @@ def main(args: argparse.Namespace) -> int:
         gin_flags.parse_gin(args)
         print(config.full_config())
         return 0
+    profile = {} if args.profile_steps is None else {"profile_steps": args.profile_steps}
     wanted = processes.wanted_processes(args)
     with contextlib.nullcontext() if wanted is None else processes.joined(wanted):
         gin_flags.parse_gin(args)
-        _bound_train()(config_text=config.operative_config)
+        _bound_train()(
+            config_text=config.operative_config,
+            begun_unix_seconds=psutil.Process().create_time(),
+            **profile,
+        )
     return 0
 
 

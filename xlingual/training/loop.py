@@ -31,9 +31,11 @@ from xlingual.training.curriculum import Curriculum, Feed, SourceOrder
 from xlingual.training.fingerprint import check_allow_changes, make_fingerprint
 from xlingual.training.hooks import Hook, HookContext, is_due
 from xlingual.training.interruption import Interruption
+from xlingual.training.profiling import Profiler, parse_profile_steps
 from xlingual.training.programs import TrainProgram
 from xlingual.training.recorder import Recorder
 from xlingual.training.snapshots import Snapshots
+from xlingual.training.start_clock import StartClock
 from xlingual.training.starting_point import StartingPoint
 from xlingual.training.state import BatchSpec, StateLayout, TrainState, make_state, plan_state
 from xlingual.training.step import TrainStep
@@ -59,6 +61,8 @@ def train(
     hooks: Sequence[Hook] = (),
     allow_changes: Sequence[str] = (),
     executable: str | None = None,
+    profile_steps: str | None = None,
+    begun_unix_seconds: float | None = None,
     config_text: str | Callable[[], str] = "",
 ) -> TrainState:
     """Trains, or goes on from the latest checkpoint of `model_dir`; returns the last state.
@@ -87,6 +91,10 @@ def train(
       allow_changes: intended differences to the checkpoint (`fingerprint.check_fingerprint`).
       executable: folder of the train step that `xlingual compile --save` compiled for this very
         job and these devices; None compiles here.
+      profile_steps: `FIRST:LAST`, steps of which a trace for XProf and Perfetto is written to
+        `profile/`, both included; None for no trace.
+      begun_unix_seconds: when the command was given; the log says where the time from then to the
+        first step went. None for now.
       config_text: the operative configuration or what returns it; logged, and saved with every
         checkpoint.
 
@@ -94,6 +102,9 @@ def train(
       ConfigError: a bad argument, before the first step; a loss, norm or parameter that is not
         finite; data that end early.
     """
+    clock = StartClock(begun_unix_seconds)
+    clock.mark("imports and configuration")
+    profile = None if profile_steps is None else parse_profile_steps(profile_steps)
     run = _Run(
         context=HookContext(
             model_dir=pathlib.Path(model_dir),
@@ -111,8 +122,11 @@ def train(
         log_period_steps=log_period_steps,
         last_step=train_steps,
         executable=executable,
+        clock=clock,
+        profiler=Profiler(profile, pathlib.Path(model_dir)),
     )
     layout, fingerprint = run.validate(allow_changes)
+    clock.mark("data and checks")
     with CheckpointManager(model_dir, checkpointer or CheckpointConfig()) as manager:
         feed = run.curriculum.open(run.context, layout)
         snapshots = Snapshots(manager, fingerprint, source, feed, config_text)
@@ -132,6 +146,8 @@ class _Run:
     log_period_steps: int
     last_step: int
     executable: str | None
+    clock: StartClock
+    profiler: Profiler
 
     def validate(self, allow_changes: Sequence[str]) -> tuple[StateLayout, dict[str, Any]]:
         """Returns the layout of the state and the run's fingerprint, or finds what is wrong."""
@@ -176,10 +192,16 @@ class _Run:
         if state is None:
             state = self.first_state(layout)
         first_step = int(jax.device_get(state.step))
+        self.clock.mark("parameters")
         context.writer.open(context.model_dir, first_step, self.last_step)
-        with contextlib.closing(context.writer), Interruption() as interruption:
+        with (
+            contextlib.closing(context.writer),
+            contextlib.closing(self.profiler),
+            Interruption() as interruption,
+        ):
             context.writer.say(_describe(context, layout, first_step, self.start))
             train_step = self.compile(layout)
+            self.clock.mark("compiling")
             context.writer.configure(snapshots.config_text())
             recorder = Recorder(
                 snapshots.book,
@@ -247,12 +269,17 @@ class _Run:
             return state
         recorder.start()
         batch = _next_batch(feed, first_step)
+        self.clock.mark("first batch")
         for step in range(first_step + 1, self.last_step + 1):
-            with jax.transfer_guard("disallow"):
+            self.start_trace(step, recorder)
+            with jax.transfer_guard("disallow"), self.profiler.step(step):
                 feed.before_update(state)
                 state, metrics = train_step(state, batch)
                 recorder.push(step, metrics, batch)
                 feed.after_update(state)
+            if step == first_step + 1:
+                self.report_start(recorder)
+            self.stop_trace(step, recorder)
             stop = interruption.stop_requested(step)
             due = () if stop else self.due_hooks(step)
             save = stop or step == self.last_step or snapshots.is_due(step)
@@ -267,6 +294,27 @@ class _Run:
                 batch = _next_batch(feed, step)
         recorder.log()
         return state
+
+    def report_start(self, recorder: Recorder) -> None:
+        """Waits for the first step, and says where the time until its end went."""
+        recorder.flush()
+        self.clock.mark("first step")
+        self.context.writer.say(self.clock.describe())
+
+    def start_trace(self, step: int, recorder: Recorder) -> None:
+        """Begins the trace, if this is its first step."""
+        if self.profiler.is_first(step):
+            recorder.flush()
+            with recorder.paused():
+                self.profiler.start()
+
+    def stop_trace(self, step: int, recorder: Recorder) -> None:
+        """Writes the trace, if this is its last step."""
+        if self.profiler.is_last(step):
+            recorder.flush()
+            with recorder.paused():
+                self.profiler.close()
+            self.context.writer.say(f"trace of the steps until {step}: {self.profiler.folder}")
 
     def due_hooks(self, step: int) -> tuple[Hook, ...]:
         """Returns the hooks that run after `step` updates."""

@@ -71,7 +71,8 @@ def make_train_step(
         def compute_loss(trained: PyTree, part: Batch, key: PRNGKey) -> tuple[Array, Sums]:
             params = merge(trained, state.params)
             outputs = model.apply(params, part, dropout_key=key)
-            loss, terms = total_loss(losses, outputs, part, normalizers, state.step)
+            with jax.named_scope("loss"):
+                loss, terms = total_loss(losses, outputs, part, normalizers, state.step)
             return loss, compute_sums(terms, part, num_tasks)
 
         def compute_gradients(trained: PyTree, part: Batch, index: Array) -> tuple[PyTree, Any]:
@@ -84,14 +85,15 @@ def make_train_step(
 
         trained = layout.select_trained(state.params)
         gradients, (loss, sums) = accumulate(compute_gradients, trained, batch, num_microbatches)
-        updates, opt_state = layout.transformation.update(
-            gradients, state.opt_state, trained, step=state.step
-        )
-        params = merge(optax.apply_updates(trained, updates), state.params)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = layout.transformation.update(
+                gradients, state.opt_state, trained, step=state.step
+            )
+            params = merge(optax.apply_updates(trained, updates), state.params)
+            norms = {"grad_norm": global_norm(gradients), "param_norm": global_norm(params)}
         scalars = {
             "loss": loss,
-            "grad_norm": global_norm(gradients),
-            "param_norm": global_norm(params),
+            **norms,
             "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
         }
         state = dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state)
