@@ -34,7 +34,7 @@ if not __package__:  # run as a script: the folder above is not on the path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.command import make_parser, run_command
-from benchmarks.peer import Peer, PeerModel
+from benchmarks.peer import Peer, PeerModel, peer_config
 from benchmarks.peer_generate import EOS_ID
 from benchmarks.train_step import FIRST_TOKEN, bound_parts
 from xlingual.checkpointing.import_weights import ImportOptions, import_weights
@@ -140,10 +140,8 @@ def peer_shape(
         raise ConfigError(
             "--peer: expected an encoder-decoder with an output layer of its own, in float32"
         )
-    names = ("vocab_size", "d_model", "d_ff", "d_kv", "num_heads")
-    layers = ("num_encoder_layers", "num_decoder_layers")
     return GenerationShape(
-        **{name: getattr(sizes, name) for name in (*names, *layers)},
+        config=peer_config(model),
         inputs=inputs,
         batch_size=args.batch_size,
         max_length=args.max_length,

@@ -13,9 +13,11 @@ import sys
 import tempfile
 from typing import Any
 
+from xlingual.checkpointing.huggingface_export_config import choose_model_type, to_huggingface
 from xlingual.errors import ConfigError
+from xlingual.models.base import Model
 
-SCRIPT = pathlib.Path(__file__).with_name("peer_mt5.py")
+SCRIPT = pathlib.Path(__file__).with_name("peer_step.py")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,23 +25,11 @@ class PeerModel:
     """The model that a peer builds.
 
     Attributes:
-      vocab_size: rows of the embedding.
-      d_model: width of the residual stream.
-      d_ff: inner width of the feed-forward layers.
-      d_kv: size of an attention head.
-      num_heads: attention heads of a layer.
-      num_encoder_layers: layers of the encoder.
-      num_decoder_layers: layers of the decoder.
+      config: what `config.json` of the Hugging Face layout says (`peer_config`).
       threads: intra-operation threads.
     """
 
-    vocab_size: int
-    d_model: int
-    d_ff: int
-    d_kv: int
-    num_heads: int
-    num_encoder_layers: int
-    num_decoder_layers: int
+    config: dict[str, Any]
     threads: int
 
 
@@ -49,15 +39,33 @@ class PeerShape(PeerModel):
 
     Attributes:
       batch_size: rows.
-      inputs_length: encoder tokens of a row.
+      inputs_length: encoder tokens of a row; 0 where there is no encoder.
       targets_length: decoder tokens of a row.
       optimizer: class in `torch.optim`, `Adafactor` or `AdamW`.
+      device: of PyTorch, `cpu` or `cuda`.
+      dtype: of the products, `float32` or `bfloat16` (by autocast; parameters stay float32).
+      compiled: whether `torch.compile` compiles the model.
     """
 
     batch_size: int
     inputs_length: int
     targets_length: int
     optimizer: str
+    device: str = "cpu"
+    dtype: str = "float32"
+    compiled: bool = False
+
+
+def peer_config(model: Model) -> dict[str, Any]:
+    """Returns the configuration of the transformers model that computes what ours does.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    sizes = model.config  # type: ignore[attr-defined]
+    kind = choose_model_type(model.family, sizes)
+    dtype = {"dtype": "float32", "transformers": 5, "token_ids": {}}
+    return to_huggingface(kind, sizes, max_length=1 << 20, **dtype)[0]  # type: ignore[arg-type]
 
 
 class Peer:

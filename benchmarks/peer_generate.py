@@ -16,7 +16,7 @@ from typing import Any
 if not __package__:  # run as a script: the folder above is not on the path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.peer_mt5 import make_model, time_runs
+from benchmarks.peer_step import make_model, time_runs
 
 EOS_ID = 1
 

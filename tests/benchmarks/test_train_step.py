@@ -1,5 +1,6 @@
 """The benchmark runs the real step, alternates with a peer and says what it measured."""
 
+import argparse
 import dataclasses
 import json
 import pathlib
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import peer, peer_mt5, train_step
+from benchmarks import peer, peer_step, train_step
 from xlingual import config
 from xlingual.errors import ConfigError
 
@@ -76,20 +77,28 @@ def test_the_last_line_is_json_whose_numbers_agree(capsys, tmp_path, monkeypatch
 
 def test_the_peer_is_told_the_shape_of_our_step():
     config.parse([_GIN_FILE], [("BATCH_SIZE", "7")])
-    shape = train_step.peer_shape(train_step.bound_parts(), threads=2)
+    args = argparse.Namespace(threads=2, peer_dtype="float32")
+    shape = train_step.peer_shape(train_step.bound_parts(), args, compiled=True)
+    sizes = {
+        "architectures": ["MT5ForConditionalGeneration"],
+        "vocab_size": 32128,
+        "d_model": 512,
+        "d_ff": 1024,
+        "d_kv": 64,
+        "num_heads": 6,
+        "num_layers": 8,
+        "num_decoder_layers": 8,
+        "tie_word_embeddings": False,
+    }
+    assert shape.config.items() >= sizes.items()
     assert shape == peer.PeerShape(
-        vocab_size=32128,
-        d_model=512,
-        d_ff=1024,
-        d_kv=64,
-        num_heads=6,
-        num_encoder_layers=8,
-        num_decoder_layers=8,
+        config=shape.config,
         batch_size=7,
         inputs_length=512,
         targets_length=114,
         optimizer="Adafactor",
         threads=2,
+        compiled=True,
     )
 
 
@@ -103,14 +112,15 @@ def test_blocks_alternate_and_so_does_who_begins():
 
     setup = train_step.Setup(
         step=lambda: calls.append("ours"),
+        compiled=None,
         model=None,
         spec={},
         optimizer_name="",
         devices=(),
         compile_seconds=0.0,
     )
-    ours, theirs = train_step.measure(setup, Log(), steps=4, block=2)
-    assert len(ours) == len(theirs) == 4
+    ours, theirs = train_step.measure(setup, {"eager": Log()}, steps=4, block=2)
+    assert len(ours) == len(theirs["eager"]) == 4
     block = ["ours", "ours", ("peer", 2)]
     assert calls == block + block + block[::-1]
 
@@ -132,7 +142,7 @@ def test_decoder_only_files_run_and_have_no_peer(capsys):
     assert status == 0
     assert json.loads(lines[-1])["features"]["decoder_input_tokens"] == [8, 12]
     status, _, error = run(capsys, *options, "--peer")
-    assert status == 2 and "expected an encoder-decoder" in error
+    assert status == 2 and "no architecture of the Hugging Face layout computes" in error
 
 
 @pytest.mark.parametrize(
@@ -175,20 +185,36 @@ def test_random_batches_are_full_rows_of_ordinary_tokens():
     assert batch["decoder_loss_weights"].all() and batch["decoder_segment_ids"].all()
 
 
-def test_the_peer_has_as_many_parameters_as_our_model(monkeypatch):
+_LLAMA = ["gin/models/decoder_only/architecture.gin", "gin/models/decoder_only/modern.gin"]
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "dtype"),
+    [
+        ([], "MT5ForConditionalGeneration", "float32"),
+        (_LLAMA, "LlamaForCausalLM", "bfloat16"),
+    ],
+)
+def test_the_peer_has_as_many_parameters_as_our_model(monkeypatch, files, name, dtype):
     pytest.importorskip("torch", reason="the peer needs PyTorch (`make oracle`)")
-    transformers = pytest.importorskip("transformers", reason="the peer is transformers' mT5")
+    transformers = pytest.importorskip("transformers", reason="the peer is a model of its")
     made = []
-    original = transformers.MT5ForConditionalGeneration.train
+    peers_class = getattr(transformers, name)
+    original = peers_class.train
     monkeypatch.setattr(
-        transformers.MT5ForConditionalGeneration,
+        peers_class,
         "train",
         lambda self, mode=True: made.append(original(self, mode)) or self,
     )
     overrides = [tuple(word.removeprefix("--gin.").split("=")) for word in _ENCODER_DECODER[1:]]
-    config.parse([_GIN_FILE], overrides)
+    if files:
+        overrides = [(macro, value) for macro, value in overrides if macro != "NUM_ENCODER_LAYERS"]
+        overrides.append(("LOGITS_VIA_EMBEDDING", "True"))
+    config.parse([_GIN_FILE, *files], overrides)
     parts = train_step.bound_parts()
-    step = peer_mt5.make_step(dataclasses.asdict(train_step.peer_shape(parts, threads=1)))
+    args = argparse.Namespace(threads=1, peer_dtype=dtype)
+    shape = train_step.peer_shape(parts, args, compiled=False)
+    step = peer_step.make_step(dataclasses.asdict(shape))
     first, second = step(), step()
     assert np.isfinite([first, second]).all() and first != second
     boxed = jax.eval_shape(

@@ -1,6 +1,6 @@
-"""Steps of MT5ForConditionalGeneration in PyTorch; started by benchmarks/peer.py, not by hand.
+"""Training steps of a transformers model in PyTorch; started by benchmarks/peer.py, not by hand.
 
-Usage: peer_mt5.py SHAPE, with the fields of `peer.PeerShape` as JSON. Reads numbers of steps from
+Usage: peer_step.py SHAPE, with the fields of `peer.PeerShape` as JSON. Reads numbers of steps from
 stdin, one a line, and answers each with a JSON list of seconds. Everything is set as fast as it
 goes: no dropout, attention by the library's default, denormals flushed, a fused AdamW.
 """
@@ -30,7 +30,7 @@ def time_runs(run: Callable[[], Any], count: int) -> list[float]:
 
 
 def make_model(shape: dict[str, Any]) -> Any:
-    """Returns a random MT5ForConditionalGeneration with an output layer of its own.
+    """Returns a random model of transformers.
 
     Args:
       shape: fields of `peer.PeerModel`.
@@ -43,21 +43,13 @@ def make_model(shape: dict[str, Any]) -> Any:
     torch.set_num_threads(shape["threads"])
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    config = transformers.MT5Config(
-        vocab_size=shape["vocab_size"],
-        d_model=shape["d_model"],
-        d_ff=shape["d_ff"],
-        d_kv=shape["d_kv"],
-        num_heads=shape["num_heads"],
-        num_layers=shape["num_encoder_layers"],
-        num_decoder_layers=shape["num_decoder_layers"],
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-        decoder_start_token_id=0,
-    )
-    model = transformers.MT5ForConditionalGeneration(config)
-    # transformers 5 ties the output layer whatever its arguments say; mT5 has one of its own.
-    model.lm_head = torch.nn.Linear(shape["d_model"], shape["vocab_size"], bias=False)
+    given = {**shape["config"], "dropout_rate": 0.0}
+    config = transformers.AutoConfig.for_model(given.pop("model_type"), **given)
+    model = getattr(transformers, given["architectures"][0])(config)
+    if given["is_encoder_decoder"] and not given["tie_word_embeddings"]:
+        # transformers 5 ties the output layer whatever its arguments say; mT5 has one of its own.
+        size = given["vocab_size"]
+        model.lm_head = torch.nn.Linear(given["d_model"], size, bias=False)
     return model
 
 
@@ -70,6 +62,8 @@ def make_step(shape: dict[str, Any]) -> Callable[[], float]:
     model = make_model(shape).train()
     import torch
 
+    device = torch.device(shape["device"])
+    model.to(device)
     make_optimizer = {
         "Adafactor": lambda: torch.optim.Adafactor(model.parameters(), lr=0.01),
         "AdamW": lambda: torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True),
@@ -77,16 +71,24 @@ def make_step(shape: dict[str, Any]) -> Callable[[], float]:
     if shape["optimizer"] not in make_optimizer:
         sys.exit(f"optimizer {shape['optimizer']!r}; the peer has {sorted(make_optimizer)}")
     optimizer = make_optimizer[shape["optimizer"]]()
-    size = (shape["batch_size"], shape["inputs_length"])
-    inputs = torch.randint(3, shape["vocab_size"], size)
-    targets = torch.randint(3, shape["vocab_size"], (size[0], shape["targets_length"]))
+    tokens = {
+        name: torch.randint(3, shape["config"]["vocab_size"], (shape["batch_size"], length))
+        for name, length in (
+            ("input_ids", shape["inputs_length"] or shape["targets_length"]),
+            ("labels", shape["targets_length"]),
+        )
+    }
+    batch = {name: ids.to(device) for name, ids in tokens.items()}
+    run = torch.compile(model) if shape["compiled"] else model
+    lower = torch.autocast(device.type, torch.bfloat16, enabled=shape["dtype"] == "bfloat16")
 
     def step() -> float:
-        loss = model(input_ids=inputs, labels=targets, use_cache=False).loss
+        with lower:
+            loss = run(**batch, use_cache=False).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        return loss.item()  # waits for the device
 
     return step
 
