@@ -103,10 +103,22 @@ class Peer:
         Raises:
           ConfigError: the peer has ended; the message has the last line that it wrote.
         """
+        answer: list[Any] = self._ask(str(steps))
+        return answer
+
+    def peak_memory_bytes(self) -> int:
+        """Returns the most memory that it held so far: of the device, or of the process on a CPU.
+
+        Raises:
+          ConfigError: the peer has ended; the message has the last line that it wrote.
+        """
+        return int(self._ask("memory"))
+
+    def _ask(self, line: str) -> Any:
         if self._process.stdin is None or self._process.stdout is None:
             raise ConfigError("--peer: the peer has no pipes")
         try:
-            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except BrokenPipeError:

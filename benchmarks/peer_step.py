@@ -1,11 +1,13 @@
 """Training steps of a transformers model in PyTorch; started by benchmarks/peer.py, not by hand.
 
 Usage: peer_step.py SHAPE, with the fields of `peer.PeerShape` as JSON. Reads numbers of steps from
-stdin, one a line, and answers each with a JSON list of seconds. Everything is set as fast as it
-goes: no dropout, attention by the library's default, denormals flushed, a fused AdamW.
+stdin, one a line, and answers each with a JSON list of seconds; `memory` with its peak in bytes.
+Everything is set as fast as it goes: no dropout, attention by the library's default, denormals
+flushed, a fused AdamW.
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -14,9 +16,21 @@ from typing import Any
 
 def main() -> None:
     """Serves until stdin ends."""
-    step = make_step(json.loads(sys.argv[1]))
+    shape = json.loads(sys.argv[1])
+    step = make_step(shape)
     for line in sys.stdin:
-        print(json.dumps(time_runs(step, int(line))), flush=True)
+        wants_memory = line.strip() == "memory"
+        answer = peak_memory(shape["device"]) if wants_memory else time_runs(step, int(line))
+        print(json.dumps(answer), flush=True)
+
+
+def peak_memory(device: str) -> int:
+    """Returns the most bytes held so far, by the device or on a CPU by this process."""
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def time_runs(run: Callable[[], Any], count: int) -> list[float]:

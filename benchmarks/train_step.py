@@ -33,9 +33,9 @@ if not __package__:  # run as a script: the folder above is not on the path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.command import make_parser, run_command
+from benchmarks.constant_source import ConstantSource
 from benchmarks.peer import Peer, PeerShape, peer_config
 from xlingual.cli import gin_flags
-from xlingual.data import datasets
 from xlingual.errors import ConfigError
 from xlingual.models.flops import nominal_tokens
 from xlingual.reporting.results import peak_rss_bytes
@@ -85,10 +85,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             for mode, shape in shapes.items()
         }
         ours, theirs = measure(setup, peers, steps=args.steps, block=args.block)
+        memory = {mode: peer.peak_memory_bytes() for mode, peer in peers.items()}
     result = {"benchmark": "train_step", "gin_file": args.gin_file, **summarize(setup, ours)}
     if theirs:
         result["peers"] = {
-            mode: _summarize_peer(setup, shapes[mode], seconds) for mode, seconds in theirs.items()
+            mode: {
+                **_summarize_peer(setup, shapes[mode], seconds),
+                "peak_memory_bytes": memory[mode],
+            }
+            for mode, seconds in theirs.items()
         }
         best = min(result["peers"].values(), key=lambda peer: peer["seconds_per_step"])
         result["peer"] = best
@@ -167,6 +172,10 @@ def spec_of(parts: Mapping[str, Any]) -> BatchSpec:
       parts: from `bound_parts`.
     """
     source = getattr(parts["source"], "base", parts["source"])
+    if isinstance(source, ConstantSource):
+        return source.spec
+    from xlingual.data import datasets  # needs SeqIO
+
     return datasets.batch_spec(
         source.feature_converter, source.task_feature_lengths, source.batch_size
     )
@@ -334,8 +343,14 @@ def summarize(setup: Setup, seconds: Sequence[float]) -> dict[str, Any]:
         "peak_flops_per_second": peak,
         "peak_source": source,
         "mfu": flops.total / median / peak,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_memory_bytes": peak_memory(setup.devices[0]),
     }
+
+
+def peak_memory(device: jax.Device) -> int:
+    """Returns the most bytes that a device held so far; on a CPU, this process."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    return int(stats["peak_bytes_in_use"]) if stats else peak_rss_bytes()
 
 
 def peak_flops(devices: Sequence[jax.Device]) -> tuple[float, str]:

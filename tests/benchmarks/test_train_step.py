@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import subprocess
 import sys
 
 import gin
@@ -13,6 +14,7 @@ import pytest
 
 from benchmarks import peer, peer_step, train_step
 from xlingual import config
+from xlingual.data import datasets, feature_converters
 from xlingual.errors import ConfigError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -35,7 +37,7 @@ _ENCODER_DECODER = [
 _FAKE_PEER = """
 import json, sys
 for line in sys.stdin:
-    print(json.dumps([100.0] * int(line)), flush=True)
+    print(json.dumps(7 if line.strip() == "memory" else [100.0] * int(line)), flush=True)
 """
 
 
@@ -62,6 +64,8 @@ def test_the_last_line_is_json_whose_numbers_agree(capsys, tmp_path, monkeypatch
     assert result["steps"] >= 3 and result["dtype"] == "float32"
     assert result["features"]["encoder_input_tokens"] == [8, 8]
     assert result["tokens_per_step"] == 8 * (8 + 4)
+    assert result["peak_memory_bytes"] > 50e6
+    assert result["peer"]["peak_memory_bytes"] == 7
     seconds, shortest = result["seconds_per_step"], result["seconds_per_step_min"]
     assert 0 < shortest <= seconds
     assert result["tokens_per_second"] == pytest.approx(96 / seconds)
@@ -185,7 +189,7 @@ def test_random_batches_are_full_rows_of_ordinary_tokens():
     assert batch["decoder_loss_weights"].all() and batch["decoder_segment_ids"].all()
 
 
-_LLAMA = ["gin/models/decoder_only/architecture.gin", "gin/models/decoder_only/modern.gin"]
+_LLAMA = ["gin/models/decoder_only/model.gin", "gin/models/decoder_only/modern.gin"]
 
 
 @pytest.mark.parametrize(
@@ -222,3 +226,31 @@ def test_the_peer_has_as_many_parameters_as_our_model(monkeypatch, files, name, 
     )
     ours = sum(leaf.size for leaf in jax.tree.leaves(boxed))
     assert sum(parameter.numel() for parameter in made[0].parameters()) == ours
+
+
+def test_neither_tensorflow_nor_seqio_is_needed():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'seqio')))\n"
+        "from benchmarks import train_step\n"
+        "sys.exit(train_step.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, *_ENCODER_DECODER, "--steps=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["steps"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("family", "converter"),
+    [
+        ("encoder_decoder", feature_converters.EncDecFeatureConverter(pack=True)),
+        ("decoder_only", feature_converters.DecoderFeatureConverter(pack=True)),
+    ],
+)
+def test_constant_batches_have_the_form_of_real_ones(family, converter):
+    folder = f"gin/models/{family}/"
+    config.parse([_GIN_FILE, folder + "model.gin", folder + "tiny.gin"], [("VOCAB_SIZE", "128")])
+    spec = train_step.bound_parts()["source"].spec
+    real = datasets.batch_spec(converter, {"inputs": 512, "targets": 114}, 4)
+    assert spec == {name: real[name] for name in spec}
+    assert {*real} - {*spec} <= {"decoder_causal_attention"}
