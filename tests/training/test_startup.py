@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.fakes import FakeModel, FakeSource, make_arguments, make_partitioner
 from xlingual.errors import ConfigError
-from xlingual.training import loop
+from xlingual.training import loop, startup
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,3 +91,18 @@ def test_all_features_of_the_fake_source_are_int32_or_weights():
     spec = FakeSource().spec
     floats = {name for name, leaf in spec.items() if leaf.dtype == jax.numpy.float32}
     assert floats == {"decoder_loss_weights"}
+
+
+@pytest.mark.parametrize(
+    ("num_shards", "num_processes", "warned"),
+    [(1, 1, False), (1, 2, True), (4, 2, False), (6, 4, True)],
+)
+def test_reading_all_the_data_on_every_host_is_said(num_shards, num_processes, warned):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Sharded(FakeSource):
+        def fingerprint(self):
+            return super().fingerprint() | {"num_shards": num_shards}
+
+    text = startup.describe_reading(Sharded(), num_processes)
+    assert (text is not None and f"num_shards={num_shards}" in text) == warned
+    assert startup.describe_reading(FakeSource(), num_processes) is None

@@ -200,6 +200,8 @@ class _Run:
             Interruption() as interruption,
         ):
             context.writer.say(_describe(context, layout, first_step, self.start))
+            if advice := startup.describe_reading(context.source, jax.process_count()):
+                context.writer.say(advice)
             train_step = self.compile(layout)
             self.clock.mark("compiling")
             context.writer.configure(snapshots.config_text())

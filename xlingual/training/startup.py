@@ -76,6 +76,22 @@ def check_data(
             raise ConfigError(f"{name}: {error}") from error
 
 
+def describe_reading(source: BatchSource, num_processes: int) -> str | None:
+    """Returns a warning where every process reads all records to use a part; None elsewhere.
+
+    Args:
+      source: one that is read in shards says `num_shards` in its fingerprint.
+      num_processes: of the run.
+    """
+    num_shards = source.fingerprint().get("num_shards")
+    if num_shards is None or num_shards % num_processes == 0:
+        return None
+    return (
+        f"warning: num_shards={num_shards} of the data is no multiple of the {num_processes} "
+        "processes, so each reads all records to use a part of them; set NUM_DATA_SHARDS"
+    )
+
+
 def check_executable(
     executable: str | None, specs: Sequence[Mapping[str, jax.ShapeDtypeStruct]]
 ) -> None:
