@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlingual.cache.codec import Feature, decode, encode
+from xlingual.cache.codec import Feature, decode, decode_columns, encode
 from xlingual.errors import ConfigError
 
 SCHEMA = (
@@ -34,6 +34,30 @@ def test_decode_returns_what_was_encoded(targets, lang, weights):
     assert encode({**example, "lang": lang.encode()}, SCHEMA) == record
 
 
+@given(st.lists(st.tuples(_INT32, st.text(max_size=5), _FLOAT32), min_size=1, max_size=5))
+def test_records_are_decoded_at_once_as_one_by_one(examples):
+    records = [
+        encode(
+            {
+                "targets": np.array(targets, np.int32),
+                "lang": lang,
+                "weights": np.array(weights, np.float32),
+            },
+            SCHEMA,
+        )
+        for targets, lang, weights in examples
+    ]
+    columns = decode_columns(records, SCHEMA)
+    one_by_one = [decode(record, SCHEMA) for record in records]
+    assert list(columns) == ["targets", "lang", "weights"]
+    assert columns["lang"] == [found["lang"] for found in one_by_one]
+    for name in ("targets", "weights"):
+        values, lengths = columns[name]
+        assert values.dtype == one_by_one[0][name].dtype
+        np.testing.assert_array_equal(values, np.concatenate([x[name] for x in one_by_one]))
+        np.testing.assert_array_equal(lengths, [len(x[name]) for x in one_by_one])
+
+
 @given(st.binary(max_size=64), st.integers(0, 3))
 def test_foreign_bytes_are_refused_or_decode_to_something_of_the_same_bytes(noise, cut):
     try:
@@ -52,6 +76,8 @@ def _example(**changes):
 def test_a_record_cut_short_is_refused(cut):
     with pytest.raises(ConfigError, match="does not fit its header"):
         decode(encode(_example(), SCHEMA)[:-cut], SCHEMA)
+    with pytest.raises(ConfigError, match="does not fit its header"):
+        decode_columns([encode(_example(), SCHEMA), encode(_example(), SCHEMA)[:-cut]], SCHEMA)
 
 
 @pytest.mark.parametrize(

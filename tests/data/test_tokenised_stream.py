@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tasks import toy
 from xlingual.cache.manifest import load_manifest
-from xlingual.data import cache_job, task_registry, tokenised_stream
+from xlingual.cache.record_files import RecordFiles
+from xlingual.data import cache_job, recipes, task_registry, tokenised_stream
 from xlingual.data.cached import CacheSource
 from xlingual.errors import ConfigError
 from xlingual.objectives import rows
@@ -75,9 +76,11 @@ def test_examples_equal_those_of_the_seqio_objective(cache, monkeypatch, name):
     count = task.task.num_records
     order = task._order.at(count + np.arange(count))
     used = min(task.records_per_window, count)
+    files = RecordFiles(make_source(cache).path, found[name])
     theirs = []
     for number, begin in enumerate(range(0, used, batch_size)):
-        batch = task._read(order[begin : min(begin + batch_size, count)])
+        records = files.read(order[begin : min(begin + batch_size, count)])
+        batch = recipes.make_batch(records, found[name].schema)
         seed = tokenised_stream.batch_seed(7, 1, number)
         theirs.append(_seqio_examples(name, batch, seed, task.row_shape, monkeypatch))
     for feature in ("inputs", "targets"):

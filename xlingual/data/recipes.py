@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xlingual.arrays.ragged import RaggedTensor
+from xlingual.arrays.ragged import RaggedTensor, splits_of
 from xlingual.cache import codec
 from xlingual.cache.codec import Feature
 from xlingual.cache.manifest import CachedTask
@@ -88,21 +88,23 @@ def twin_of(task: CachedTask, row_shape: Mapping[str, int]) -> twins.Twin:
     return _make_twin(task.recipe, task.schema, row_shape, vocabulary)
 
 
-def make_batch(records: Sequence[Mapping[str, Any]], schema: Sequence[Feature]) -> twins.Batch:
-    """Returns decoded records as a batch for a twin.
+def make_batch(records: Sequence[bytes], schema: Sequence[Feature]) -> twins.Batch:
+    """Returns records as a batch for a twin.
 
     Args:
-      records: of one task, at least one.
+      records: of one task, at least one, as stored.
       schema: of the records.
+
+    Raises:
+      ConfigError: a record is not one of this schema.
     """
     batch: dict[str, Any] = {}
-    for feature in schema:
-        column = [record[feature.name] for record in records]
-        if feature.dtype == "text":
-            batch[feature.name] = np.array([text.encode("utf-8") for text in column])
+    for name, column in codec.decode_columns(records, schema).items():
+        if isinstance(column, list):
+            batch[name] = np.array([text.encode("utf-8") for text in column])
         else:
-            dtype = np.dtype(np.int32 if feature.dtype == "int32" else np.float32)
-            batch[feature.name] = RaggedTensor.from_rows(column, dtype)
+            values, lengths = column
+            batch[name] = RaggedTensor(values, splits_of(lengths))
     return batch
 
 
@@ -141,10 +143,12 @@ def _sample(schema: Sequence[Feature], languages: tuple[str, str]) -> twins.Batc
     codes = {"src_lang": languages[0], "tgt_lang": languages[1], "lang": languages[1]}
     tokens = np.array([3, 4, 5], np.int32)
     record = {
-        feature.name: codes.get(feature.name, "") if feature.dtype == "text" else tokens
+        feature.name: codes.get(feature.name, "")
+        if feature.dtype == "text"
+        else tokens.astype(feature.dtype)
         for feature in schema
     }
-    return make_batch([record], schema)
+    return make_batch([codec.encode(record, schema)], schema)
 
 
 def _find_objective(

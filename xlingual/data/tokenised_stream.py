@@ -20,7 +20,7 @@ import numpy as np
 
 from xlingual.arrays import philox
 from xlingual.arrays.ragged import RaggedTensor
-from xlingual.cache import codec, packed_stream, packing, rows, schedule
+from xlingual.cache import packed_stream, packing, rows, schedule
 from xlingual.cache.manifest import CachedTask
 from xlingual.cache.packed_stream import Featurise, Plan, RowGroup
 from xlingual.cache.record_files import RecordFiles
@@ -61,7 +61,8 @@ class TwinTask:
           ConfigError: it has no twin, or a setting does not suit the row shape.
         """
         first = np.arange(min(2, self.task.num_records))
-        twins.check_twin(self.task.objective, self.twin, self._read(first))
+        records = recipes.make_batch(self._files.read(first), self.task.schema)
+        twins.check_twin(self.task.objective, self.twin, records)
 
     @functools.cached_property
     def twin(self) -> twins.Twin:
@@ -92,15 +93,17 @@ class TwinTask:
         """
         epoch, place = divmod(window, self.windows_per_epoch)
         first = place * self.records_per_window
+        last = min(first + self.records_per_window, self.task.num_records)
+        numbers = epoch * self.task.num_records + np.arange(first, last)
+        records = self._files.read(self._order.at(numbers))  # in one go: a call costs far more
         found = []
         for index in range(self.batches_per_window):
-            begin = first + index * self.twin.batch_size
-            end = min(begin + self.twin.batch_size, self.task.num_records)
-            if begin < end:
-                numbers = epoch * self.task.num_records + np.arange(begin, end)
+            begin = index * self.twin.batch_size
+            batch = records[begin : begin + self.twin.batch_size]
+            if batch:
                 number = place * self.batches_per_window + index
-                batch = self._read(self._order.at(numbers))
-                found.append(self.twin(batch, batch_seed(self.seed, epoch, number)))
+                seed = batch_seed(self.seed, epoch, number)
+                found.append(self.twin(recipes.make_batch(batch, self.task.schema), seed))
         return {name: _end_to_end([part[name] for part in found]) for name in found[0]}
 
     def mean_size(self, share_unit: str) -> float:
@@ -115,11 +118,6 @@ class TwinTask:
         else:
             size = len(examples["targets"].values)
         return size * self.task.num_records / used / self.windows_per_epoch
-
-    def _read(self, numbers: np.ndarray) -> twins.Batch:
-        schema = self.task.schema
-        records = [codec.decode(record, schema) for record in self._files.read(numbers)]
-        return recipes.make_batch(records, schema)
 
     @functools.cached_property
     def _files(self) -> RecordFiles:
