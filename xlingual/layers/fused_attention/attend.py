@@ -20,7 +20,7 @@ from xlingual.layers.pattern import AttentionPattern, RelativeBias
 from xlingual.types import Array
 
 KERNELS: dict[str, ModuleType] = {"tpu": tpu, "gpu": gpu}
-"""Platform as JAX names it -> its kernels: `forward`, `backward`, `LAYOUT`, `MAX_BLOCK`."""
+"""Platform as JAX names it -> its kernels: `forward`, `backward`, `head_size`, `LAYOUT`, `MAX_BLOCK`."""
 
 _UNIT = 128
 """Lengths are padded to a multiple of it."""
@@ -79,12 +79,14 @@ def fused_attention(
         plan,
     )
     order = tuple("blhd".index(axis) for axis in kernels.LAYOUT)
+    d_kv = query.shape[3]
     arrays = (
-        _padded(x, length).transpose(order)
+        _padded(x, length, kernels.head_size(d_kv)).transpose(order)
         for x, length in ((query, padded_q), (key, padded_k), (value, padded_k))
     )
     out = _attend(*arrays, None if bias is None else bias.table, codes, platform, plan)
-    return out.transpose(tuple(kernels.LAYOUT.index(axis) for axis in "blhd"))[:, :num_queries]
+    back = tuple(kernels.LAYOUT.index(axis) for axis in "blhd")
+    return out.transpose(back)[:, :num_queries, :, :d_kv]
 
 
 def block_size(length: int, most: int) -> int:
@@ -99,10 +101,13 @@ def block_size(length: int, most: int) -> int:
     return max(size for size in range(_UNIT, most + 1, _UNIT) if length % size == 0)
 
 
-def _padded(x: Array, length: int) -> Array:
-    """`x` with zeros behind axis 1, up to `length`."""
-    missing = length - x.shape[1]
-    return jnp.pad(x, [(0, missing if axis == 1 else 0) for axis in range(x.ndim)])
+def _padded(x: Array, length: int, size: int | None = None) -> Array:
+    """`x` with zeros behind axis 1 up to `length`, and behind the last axis up to `size`."""
+    missing = [(0, 0)] * x.ndim
+    missing[1] = (0, length - x.shape[1])
+    if size is not None:
+        missing[-1] = (0, size - x.shape[-1])
+    return jnp.pad(x, missing)
 
 
 _Residuals = tuple[tuple[Array, Array, Array, Array, Array], Array | None, Codes]

@@ -40,6 +40,11 @@ VMEM_BYTES = 64 * 2**20
 """Fast memory that a kernel may fill: half of what v5e, v5p and v6e have."""
 
 
+def head_size(d_kv: int) -> int:
+    """Returns the size that heads are padded to."""
+    return d_kv
+
+
 def forward(
     query: Array, key: Array, value: Array, codes: Codes, table: Array | None, plan: Plan
 ) -> tuple[Array, Array]:
@@ -149,7 +154,9 @@ def _backward_of_keys(
     query, grad, sums, deltas = rows
     batch, heads, num_queries, d_kv = query.shape
     num_keys = key.shape[2]
-    shared = pl.BlockSpec((1, 1, plan.block_k, d_kv), lambda h, b, j, *_: (b, h // plan.group, j, 0))
+    shared = pl.BlockSpec(
+        (1, 1, plan.block_k, d_kv), lambda h, b, j, *_: (b, _shared_head(h, plan.group), j, 0)
+    )
     dtype = key.dtype if plan.group == 1 else jnp.float32
     numbers = pl.BlockSpec((1, 1, 1, num_queries), lambda h, b, j, *_: (b, h, 0, 0))
     return _call(
@@ -227,7 +234,14 @@ def _own_numbers(block: int) -> pl.BlockSpec:
 
 def _all_rows(shape: tuple[int, ...], group: int) -> pl.BlockSpec:
     """All rows of a head, of [batch, heads / group, length, d_kv]."""
-    return pl.BlockSpec((1, 1, *shape[2:]), lambda h, b, i, *_: (b, h // group, 0, 0))
+    return pl.BlockSpec(
+        (1, 1, *shape[2:]), lambda h, b, i, *_: (b, _shared_head(h, group), 0, 0)
+    )
+
+
+def _shared_head(head: Array, group: int) -> Array:
+    """The head of keys of a head of queries; `//` would look for a TPU while it is lowered."""
+    return head if group == 1 else jax.lax.div(head, jnp.int32(group))
 
 
 def _code_block(block: int) -> pl.BlockSpec:
