@@ -9,18 +9,18 @@ References:
 """
 
 import functools
+import importlib
 from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 
-from xlingual.layers.fused_attention import gpu, tpu
 from xlingual.layers.fused_attention.plan import Codes, Plan, make_codes
 from xlingual.layers.pattern import AttentionPattern, RelativeBias
 from xlingual.types import Array
 
-KERNELS: dict[str, ModuleType] = {"tpu": tpu, "gpu": gpu}
-"""Platform as JAX names it -> its kernels: `forward`, `backward`, `head_size`, `LAYOUT`, `MAX_BLOCK`."""
+KERNELS = ("gpu", "tpu")
+"""Platforms as JAX names them, and the modules of their kernels."""
 
 _UNIT = 128
 """Lengths are padded to a multiple of it."""
@@ -48,7 +48,7 @@ def fused_attention(
       value: [batch, k, kv_heads, d_kv], same dtype.
       pattern: who sees whom, without groups.
       bias: added to the scores, or None.
-      platform: whose kernels, a key of `KERNELS`.
+      platform: whose kernels, one of `KERNELS`.
       interpret: runs them as ordinary operations on any backend: slow, for tests.
 
     Returns:
@@ -59,7 +59,7 @@ def fused_attention(
     """
     if pattern.group_ids is not None:
         raise ValueError("pattern.group_ids is set; expected None: kernels know no groups")
-    kernels = KERNELS[platform]
+    kernels = _kernels(platform)
     num_queries, num_keys = query.shape[1], key.shape[1]
     padded_q, padded_k = (-(-length // _UNIT) * _UNIT for length in (num_queries, num_keys))
     plan = Plan(
@@ -89,6 +89,20 @@ def fused_attention(
     return out.transpose(back)[:, :num_queries, :, :d_kv]
 
 
+def most_keys(d_kv: int, platform: str) -> int:
+    """Returns how many queries or keys of a row the kernels of a platform take.
+
+    On a TPU a program holds all keys and values of a head, or queries and gradients, in fast
+    memory, and the next ones on their way: at most 4 arrays of 128 numbers of up to 4 bytes, or
+    multiples of these, and half of that memory is left to tiles.
+
+    Args:
+      d_kv: size of a head.
+      platform: one of `KERNELS`, or that of the interpreter.
+    """
+    return 2**15 // -(-d_kv // _UNIT) // 2 if platform == "tpu" else 2**20
+
+
 def block_size(length: int, most: int) -> int:
     """Returns the largest block that divides a length.
 
@@ -99,6 +113,14 @@ def block_size(length: int, most: int) -> int:
     if most < _UNIT:
         return most
     return max(size for size in range(_UNIT, most + 1, _UNIT) if length % size == 0)
+
+
+def _kernels(platform: str) -> ModuleType:
+    """Kernels of a platform: `forward`, `backward`, `head_size`, `LAYOUT` and `MAX_BLOCK`.
+
+    Imported when first used: the compilers behind them take half a second.
+    """
+    return importlib.import_module(f"xlingual.layers.fused_attention.{platform}")
 
 
 def _padded(x: Array, length: int, size: int | None = None) -> Array:
@@ -124,7 +146,7 @@ def _attend(
     plan: Plan,
 ) -> Array:
     """Attention of arrays in the layout and the lengths of the kernels."""
-    return KERNELS[platform].forward(query, key, value, codes, table, plan)[0]
+    return _kernels(platform).forward(query, key, value, codes, table, plan)[0]
 
 
 def _attend_forward(
@@ -136,7 +158,7 @@ def _attend_forward(
     platform: str,
     plan: Plan,
 ) -> tuple[Array, _Residuals]:
-    out, sums = KERNELS[platform].forward(query, key, value, codes, table, plan)
+    out, sums = _kernels(platform).forward(query, key, value, codes, table, plan)
     return out, ((query, key, value, out, sums), table, codes)
 
 
@@ -144,10 +166,8 @@ def _attend_backward(
     platform: str, plan: Plan, residuals: _Residuals, grad: Array
 ) -> tuple[Array, Array, Array, Array | None, None]:
     saved, table, codes = residuals
-    kernels = KERNELS[platform]
-    grad_query, grad_key, grad_value, grad_table = kernels.backward(
-        saved, grad, codes, table, plan
-    )
+    kernels = _kernels(platform)
+    grad_query, grad_key, grad_value, grad_table = kernels.backward(saved, grad, codes, table, plan)
     if plan.group > 1:
         axis = kernels.LAYOUT.index("h")
         dtype = saved[1].dtype

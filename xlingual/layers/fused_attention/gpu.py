@@ -14,7 +14,6 @@ References:
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +85,7 @@ def forward(
             jax.ShapeDtypeStruct(query.shape, query.dtype),
             jax.ShapeDtypeStruct((batch, heads, 1, num_queries), jnp.float32),
         ],
+        num_warps=_warps(query),
         plan=plan,
     )
     return out, sums
@@ -119,12 +119,12 @@ def backward(
     grad_query, *far = _backward_of_queries(rows, key, value, codes, diagonals, plan)
     grad_key, grad_value = _backward_of_keys(rows, key, value, codes, diagonals, plan)
     grad_table = None
-    if table is not None and plan.buckets is not None:
+    if table is not None:
         squares = _backward_of_table(rows, key, value, codes, diagonals, plan)
-        (grad_table,) = jax.linear_transpose(
-            lambda x: _near_squares(x, plan.buckets), jax.ShapeDtypeStruct(table.shape, jnp.float32)
-        )(jnp.sum(squares, axis=2))
-        for bucket, part in zip(_far_buckets(plan.buckets), far, strict=True):
+        squares = jnp.sum(squares, axis=2)
+        make = functools.partial(_near_squares, buckets=plan.known_buckets)
+        (grad_table,) = jax.linear_transpose(make, table)(squares)
+        for bucket, part in zip(_far_buckets(plan.known_buckets), far, strict=True):
             grad_table = grad_table.at[:, bucket].add(jnp.sum(part, axis=(0, 2, 3)))
     return grad_query, grad_key, grad_value, grad_table
 
@@ -153,6 +153,7 @@ def _backward_of_queries(
         ],
         out_specs=[own, *[numbers] * len(far)],
         out_shape=[jax.ShapeDtypeStruct(query.shape, query.dtype), *far],
+        num_warps=_warps(query),
         plan=plan,
     )
 
@@ -184,6 +185,7 @@ def _backward_of_keys(
         ],
         out_specs=[_own_rows(plan.block_k, d_kv)] * 2,
         out_shape=[jax.ShapeDtypeStruct((batch, num_keys, heads, d_kv), dtype)] * 2,
+        num_warps=_warps(query),
         plan=plan,
     )
 
@@ -194,7 +196,7 @@ def _backward_of_table(
     """Gradients of the scores near the diagonal, [heads, offsets, parts, SQUARE, SQUARE]."""
     query, grad, sums, deltas = rows
     batch, _, heads, _ = query.shape
-    first, last = plan.buckets.offsets(SQUARE)
+    first, last = plan.known_buckets.offsets(SQUARE)
     shape = (heads, last - first - 1, _PARTS, SQUARE, SQUARE)
 
     def of_head(x: Array, axis: int, group: int = 1) -> pl.BlockSpec:
@@ -224,6 +226,7 @@ def _backward_of_table(
             )
         ],
         out_shape=[jax.ShapeDtypeStruct(shape, jnp.float32)],
+        num_warps=4,
         plan=plan,
     )
     return squares
@@ -267,19 +270,24 @@ def _call(
     in_specs: Sequence[pl.BlockSpec],
     out_specs: Sequence[pl.BlockSpec],
     out_shape: Sequence[jax.ShapeDtypeStruct],
+    num_warps: int,
     plan: Plan,
 ) -> Sequence[Array]:
     """Runs a kernel; programs are independent."""
-    d_kv = out_shape[0].shape[-1]
     return pl.pallas_call(
         kernel,
         grid=grid,
         in_specs=in_specs,
         out_specs=out_specs,
         out_shape=out_shape,
-        compiler_params=plgpu.CompilerParams(num_warps=4 if d_kv <= 64 else 8, num_stages=2),
+        compiler_params=plgpu.CompilerParams(num_warps=num_warps, num_stages=2),
         interpret=plan.interpret,
     )(*arrays)
+
+
+def _warps(rows: Array) -> int:
+    """Warps of a program whose tiles are as wide as `rows`: what fits into registers."""
+    return 4 if rows.shape[-1] * rows.dtype.itemsize <= 128 else 8
 
 
 def _whole(shape: tuple[int, ...]) -> pl.BlockSpec:

@@ -169,10 +169,8 @@ def table_gradient_kernel(
     batch: int,
 ) -> None:
     """Writes what one offset from the diagonal adds up to, over a part of all its squares."""
-    if plan.buckets is None:
-        raise ValueError("plan.buckets is None; expected the buckets of a table")
-    bias = _near_bias(diagonals, plan.buckets)
-    offset = pl.program_id(1) + plan.buckets.offsets(SQUARE)[0] + 1
+    bias = _near_bias(diagonals, plan.known_buckets)
+    offset = pl.program_id(1) + plan.known_buckets.offsets(SQUARE)[0] + 1
     lines_q, lines_k = queries.shape[1] // SQUARE, keys.shape[1] // SQUARE
     first = jnp.maximum(0, -offset)
     # Squares of a row of the batch at this offset.

@@ -1,4 +1,4 @@
-"""What the kernels of all backends share: sizes and switches, who sees whom, and which blocks meet."""
+"""What the kernels of all backends share: sizes and switches, who sees whom, which blocks meet."""
 
 import dataclasses
 from typing import NamedTuple
@@ -36,6 +36,17 @@ class Plan:
     block_q: int
     block_k: int
     interpret: bool
+
+    @property
+    def known_buckets(self) -> Buckets:
+        """The buckets where there is a bias.
+
+        Raises:
+          ValueError: there is none.
+        """
+        if self.buckets is None:
+            raise ValueError("plan.buckets is None; expected the buckets of a table")
+        return self.buckets
 
 
 class Codes(NamedTuple):

@@ -106,9 +106,9 @@ def backward(
     """
     query, key, value, out, sums = saved
     # Row sums of weights times their gradients, without the weights (Dao et al., appendix B.2).
-    deltas = jnp.einsum(
-        "bhqd,bhqd->bhq", grad.astype(jnp.float32), out.astype(jnp.float32)
-    )[:, :, None]
+    deltas = jnp.einsum("bhqd,bhqd->bhq", grad.astype(jnp.float32), out.astype(jnp.float32))[
+        :, :, None
+    ]
     rows = (query, grad, sums, deltas)
     grad_query, grad_table = _backward_of_queries(rows, key, value, codes, table, plan)
     grad_key, grad_value = _backward_of_keys(rows, key, value, codes, table, plan)
@@ -234,9 +234,7 @@ def _own_numbers(block: int) -> pl.BlockSpec:
 
 def _all_rows(shape: tuple[int, ...], group: int) -> pl.BlockSpec:
     """All rows of a head, of [batch, heads / group, length, d_kv]."""
-    return pl.BlockSpec(
-        (1, 1, *shape[2:]), lambda h, b, i, *_: (b, _shared_head(h, group), 0, 0)
-    )
+    return pl.BlockSpec((1, 1, *shape[2:]), lambda h, b, i, *_: (b, _shared_head(h, group), 0, 0))
 
 
 def _shared_head(head: Array, group: int) -> Array:

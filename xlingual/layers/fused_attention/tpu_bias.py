@@ -1,7 +1,7 @@
 """The bias of T5 in square blocks that lie in the fast memory of a TPU.
 
-Tiles begin at multiples of the block, so all that a tile needs of the distance is the offset between
-blocks; blocks far from the diagonal are all alike.
+Tiles begin at multiples of the block, so all that a tile needs of the distance is the offset
+between blocks; blocks far from the diagonal are all alike.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ def fill_blocks(blocks: Any, table: Any, head: Array, buckets: Buckets, *, flipp
 
 
 def bias_of_tile(
-    blocks: Any, shape: tuple[int, int], distance: Array, buckets: Buckets, *, flipped: bool
+    blocks: Any, shape: tuple[int, ...], distance: Array, buckets: Buckets, *, flipped: bool
 ) -> Array:
     """Returns the bias of a tile, of `shape`, float32.
 
@@ -53,7 +53,7 @@ def bias_of_tile(
 
 
 def squares(
-    shape: tuple[int, int], distance: Array, buckets: Buckets, *, flipped: bool = False
+    shape: tuple[int, ...], distance: Array, buckets: Buckets, *, flipped: bool = False
 ) -> list[tuple[Array, slice, slice]]:
     """Returns the squares of a tile line by line: which block of the bias, its rows and columns.
 

@@ -36,6 +36,7 @@ def forward_kernel(
     *blocks: Any,
     plan: Plan,
 ) -> None:
+    """Writes attended values and logarithms of the sums of exponentials of a block of queries."""
     head, row, i = (pl.program_id(axis) for axis in range(3))
     _fill_once(blocks, table, head, (row == 0) & (i == 0), plan, flipped=False)
     q, codes = query[0, 0], _column(query_codes[0])
@@ -79,6 +80,7 @@ def query_gradient_kernel(
     *rest: Any,
     plan: Plan,
 ) -> None:
+    """Writes the gradient of a block of queries, and at the end of a head that of the table."""
     head, row, i = (pl.program_id(axis) for axis in range(3))
     first = (row == 0) & (i == 0)
     grad_table, blocks, grad_blocks = rest if rest else (None, None, None)
@@ -100,7 +102,9 @@ def query_gradient_kernel(
         weights = jnp.exp(scores - log_sum)
         grad_scores = weights * (_dot(g, v, _ACROSS) - delta)
         if grad_blocks is not None:
-            for at, rows, columns in squares(grad_scores.shape, start_k - start_q, plan.buckets):
+            for at, rows, columns in squares(
+                grad_scores.shape, start_k - start_q, plan.known_buckets
+            ):
                 grad_blocks[at] += grad_scores[rows, columns]
         return total + _dot(grad_scores.astype(k.dtype), k, _ALONG)
 
@@ -111,7 +115,7 @@ def query_gradient_kernel(
 
         @pl.when(last)
         def _() -> None:
-            grad_table[0] = sums_by_bucket(grad_blocks, plan.buckets)
+            grad_table[0] = sums_by_bucket(grad_blocks, plan.known_buckets)
 
 
 def key_gradient_kernel(
@@ -130,7 +134,10 @@ def key_gradient_kernel(
     *blocks: Any,
     plan: Plan,
 ) -> None:
-    """Keys down, queries across: what belongs to queries is a row, and no matrix is turned."""
+    """Writes the gradients of a block of keys and values.
+
+    Keys are rows, queries columns: what belongs to queries is a row, and no matrix is turned.
+    """
     head, row, j = (pl.program_id(axis) for axis in range(3))
     _fill_once(blocks, table, head, (row == 0) & (j == 0), plan, flipped=True)
     k, v, codes = key[0, 0], value[0, 0], _column(key_codes[0])
@@ -169,9 +176,9 @@ def _scores(
     Rows are queries, or keys where `flipped`.
     """
     scores = _dot(rows, columns, _ACROSS)
-    if blocks and plan.buckets is not None:
+    if blocks:
         scores = scores + bias_of_tile(
-            blocks[0], scores.shape, start_k - start_q, plan.buckets, flipped=flipped
+            blocks[0], scores.shape, start_k - start_q, plan.known_buckets, flipped=flipped
         )
     down = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 0)
     across = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1)
@@ -184,13 +191,12 @@ def _fill_once(
     blocks: Sequence[Any], table: Any, head: Array, first: Array, plan: Plan, *, flipped: bool
 ) -> None:
     """Writes the bias of every offset between square blocks, in the first program of a head."""
-    if not blocks or plan.buckets is None:
+    if not blocks:
         return
-    buckets = plan.buckets
 
     @pl.when(first)
     def _() -> None:
-        fill_blocks(blocks[0], table, head, buckets, flipped=flipped)
+        fill_blocks(blocks[0], table, head, plan.known_buckets, flipped=flipped)
 
 
 def _walk(visits: Any, row: Array, block: Array, visit: Callable[..., Any], start: Any) -> Any:
@@ -214,7 +220,7 @@ def _dot(x: Array, y: Array, dimensions: Any) -> Array:
 
 
 def _column(row: Array) -> Array:
-    """[1, size] as [size, 1]: vectors are stored in rows, where they take no more than they must."""
+    """[1, size] as [size, 1]: vectors are stored in rows, which waste no memory."""
     return jnp.broadcast_to(row, (LANES, row.shape[1])).T[:, :1]
 
 
