@@ -80,6 +80,8 @@ class KernelPattern:
 def choose(asked: str, request: Request, platform: str) -> str:
     """Returns the implementation of an attention, and logs it once for all that are alike.
 
+    Nothing is logged where nothing was asked for and there is nothing to choose: on a CPU.
+
     Args:
       asked: `auto`, or the name of one. `splash` and `cudnn` are for causal attention alone; what
         else a model has is chosen as with `auto`.
@@ -105,7 +107,7 @@ def choose(asked: str, request: Request, platform: str) -> str:
             return _logged(request, "xla", refusal)
         raise ConfigError(f"attention={asked!r} cannot serve {_described(request)}: {refusal}")
     if platform not in KERNELS:
-        return _logged(request, "xla", f"kernels are slow on {platform}")
+        return "xla"
     if max(request.num_queries, request.num_keys) < MIN_LENGTH:
         return _logged(request, "xla", f"shorter than {MIN_LENGTH}")
     refusals = []

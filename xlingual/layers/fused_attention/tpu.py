@@ -80,6 +80,7 @@ def forward(
             jax.ShapeDtypeStruct((batch, heads, 1, num_queries), jnp.float32),
         ],
         scratch=_bias_blocks(plan.buckets, 1),
+        products=2,
         plan=plan,
     )
 
@@ -141,6 +142,7 @@ def _backward_of_queries(
         out_specs=out_specs,
         out_shape=out_shape,
         scratch=_bias_blocks(plan.buckets, 2),
+        products=3,
         plan=plan,
     )
     if table is None:
@@ -174,6 +176,7 @@ def _backward_of_keys(
         out_specs=[_own_rows(plan.block_k, d_kv)] * 2,
         out_shape=[jax.ShapeDtypeStruct((batch, heads, num_keys, d_kv), dtype)] * 2,
         scratch=_bias_blocks(plan.buckets, 1),
+        products=4,
         plan=plan,
     )
 
@@ -188,9 +191,20 @@ def _call(
     out_specs: Sequence[pl.BlockSpec],
     out_shape: Sequence[jax.ShapeDtypeStruct],
     scratch: Sequence[Any],
+    products: int,
     plan: Plan,
 ) -> Any:
-    """Runs a kernel over (heads, batch, blocks); programs of a head follow one another."""
+    """Runs a kernel over (heads, batch, blocks); programs of a head follow one another.
+
+    The compiler is told what `products` of all queries with all keys cost, hidden pairs included.
+    """
+    codes_q, codes_k, query = arrays[:3]
+    pairs = query.shape[0] * query.shape[1] * codes_q.shape[2] * codes_k.shape[2]
+    cost = pl.CostEstimate(
+        flops=2 * products * pairs * query.shape[3],
+        transcendentals=pairs,
+        bytes_accessed=sum(x.size * x.dtype.itemsize for x in (*arrays, *out_shape)),
+    )
     return pl.pallas_call(
         kernel,
         grid_spec=pltpu.PrefetchScalarGridSpec(
@@ -205,6 +219,7 @@ def _call(
             dimension_semantics=("parallel", "arbitrary", "arbitrary"),
             vmem_limit_bytes=VMEM_BYTES,
         ),
+        cost_estimate=cost,
         interpret=plan.interpret,
     )(*scalars, *arrays)
 
