@@ -156,7 +156,7 @@ def make_step(kind: str, name: str, platform: str) -> Callable[..., Any]:
 
 
 def make_inputs(args: argparse.Namespace, length: int) -> tuple[np.ndarray, ...]:
-    """Returns queries, keys, values, the table and segment ids: random, and equal parts of a row."""
+    """Returns random queries, keys, values and table, and segments that are parts of a row."""
     rng = np.random.default_rng(0)
     batch = max(1, args.tokens // length)
     shape = (batch, length, args.heads, args.d_kv)

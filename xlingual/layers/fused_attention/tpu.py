@@ -203,7 +203,7 @@ def _call(
     cost = pl.CostEstimate(
         flops=2 * products * pairs * query.shape[3],
         transcendentals=pairs,
-        bytes_accessed=sum(x.size * x.dtype.itemsize for x in (*arrays, *out_shape)),
+        bytes_accessed=_num_bytes(arrays) + _num_bytes(out_shape),
     )
     return pl.pallas_call(
         kernel,
@@ -222,6 +222,10 @@ def _call(
         cost_estimate=cost,
         interpret=plan.interpret,
     )(*scalars, *arrays)
+
+
+def _num_bytes(arrays: Sequence[Array | jax.ShapeDtypeStruct]) -> int:
+    return sum(x.size * x.dtype.itemsize for x in arrays)
 
 
 def _flat(table: Array | None) -> Array:
