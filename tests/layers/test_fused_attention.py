@@ -101,7 +101,8 @@ def test_kernels_equal_the_plain_implementation(platform, case):
 
     found = outputs_and_gradients(attend, arrays, buckets, live)
     expected = outputs_and_gradients(plain(pattern), arrays, buckets, live)
-    assert_equal(found, expected, 2e-6)
+    # Both round: of outputs up to 3.5 either is within 1.6e-6 of float64.
+    assert_equal(found, expected, 5e-6)
     assert buckets is None or np.abs(found[-1]).max() > 0.1
 
 
