@@ -15,8 +15,18 @@ from xlingual.partitioning.partitioner import Partitioner
 FAMILIES = {"encoder_decoder": EncoderDecoder, "decoder_only": DecoderOnly}
 
 
-def make_job(family="decoder_only", *, rows=16, table="fsdp", layers=2, wide=1, **mesh):
-    """A job with axes `mesh` and widths times `wide`."""
+def make_job(
+    family="decoder_only",
+    *,
+    rows=16,
+    table="fsdp",
+    layers=2,
+    wide=1,
+    lengths=(40, 24),
+    attention="auto",
+    **mesh,
+):
+    """A job with axes `mesh` and widths times `wide`; lengths of encoder and decoder."""
     has_encoder = family == "encoder_decoder"
     model = FAMILIES[family](
         TransformerConfig(
@@ -28,14 +38,15 @@ def make_job(family="decoder_only", *, rows=16, table="fsdp", layers=2, wide=1, 
             num_encoder_layers=layers if has_encoder else 0,
             num_decoder_layers=layers,
             dtype="float32",
+            attention=attention,
         )
     )
     names = ["input_tokens", "target_tokens", "segment_ids", "positions", "task_ids"]
-    spec = {f"decoder_{name}": _integers(rows, 24) for name in names}
-    spec["decoder_loss_weights"] = jax.ShapeDtypeStruct((rows, 24), jnp.float32)
+    spec = {f"decoder_{name}": _integers(rows, lengths[1]) for name in names}
+    spec["decoder_loss_weights"] = jax.ShapeDtypeStruct((rows, lengths[1]), jnp.float32)
     if has_encoder:
         for name in ("input_tokens", "segment_ids", "positions"):
-            spec[f"encoder_{name}"] = _integers(rows, 40)
+            spec[f"encoder_{name}"] = _integers(rows, lengths[0])
     return Job(
         model=model,
         losses={"cross_entropy": CrossEntropy()},

@@ -75,3 +75,5 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    # Once a run: which kernels were chosen.
+    logging.getLogger("xlingual").setLevel(logging.INFO)

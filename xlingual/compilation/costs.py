@@ -187,12 +187,16 @@ def product_flops(program: Program, computation: str, instruction: Instruction) 
     """Returns the operations of a matrix product or convolution, 0 for anything else.
 
     A TPU's products are convolutions whose windows may reach into padding: only pairs inside count.
+    A kernel counts as what it has told the compiler.
 
     Args:
       program: the program.
       computation: where the instruction stands.
       instruction: any.
     """
+    if instruction.opcode == "custom-call":
+        told = re.search(r'"cost_estimate":\{"flops":"?(\d+)', instruction.text)
+        return float(told.group(1)) if told else 0.0
     if instruction.opcode not in ("dot", "convolution"):
         return 0.0
     operands = [i.shapes[0] for i in program.operands(computation, instruction)]
@@ -263,7 +267,8 @@ def traffic_bytes(program: Program, computation: str, instruction: Instruction) 
       computation: where the instruction stands, not inside a fusion.
       instruction: any.
     """
-    if instruction.opcode in _FREE or instruction.opcode.endswith("-done"):
+    kernel = '"cost_estimate":{"flops"' in instruction.text
+    if (instruction.opcode in _FREE and not kernel) or instruction.opcode.endswith("-done"):
         return 0.0
     operands = program.operands(computation, instruction)
     if instruction.opcode == "dynamic-slice":

@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xlingual.layers.attention_choice import KernelPattern, kernel_attention
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.functional import cached_attention, dot_product_attention
 from xlingual.layers.linear import Dense
 from xlingual.layers.normalization import RMSNorm
 from xlingual.layers.parameters import fan_in_normal
+from xlingual.layers.pattern import RelativeBias
 from xlingual.layers.rotary import rotate
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
@@ -83,8 +85,8 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Array,
-        mask: Array,
-        position_bias: Array | None = None,
+        mask: Array | KernelPattern,
+        position_bias: Array | RelativeBias | None = None,
         *,
         source: Array | KeyValues,
         past: KeyValues | None = None,
@@ -95,8 +97,10 @@ class Attention(nn.Module):
 
         Args:
           x: [batch, q, embed] `dtype`, gives the queries.
-          mask: [batch, 1, q, k] bool, True = may attend.
-          position_bias: [batch or 1, heads, q, k] float32, or None.
+          mask: [batch, 1, q, k] bool, True = may attend; or what a kernel reads in its place, if
+            `source` is [batch, k, embed] and there is no cache.
+          position_bias: [batch or 1, heads, q, k] float32; or, beside what a kernel reads, what
+            that is made from; or None.
           source: what gives keys and values: [batch, k, embed] `dtype`, or their projections.
           past: a cache of keys and values with room for those of `source`, or None.
           slot: [] int32, the first position of the cache that they take; None for no cache.
@@ -112,7 +116,7 @@ class Attention(nn.Module):
             query = query * jnp.asarray(self.d_kv**-0.5, self.dtype)
         if isinstance(source, KeyValues):
             held = source
-            attended = cached_attention(query, held.keys, held.values, mask, position_bias)
+            attended = _cached(query, held, mask, position_bias)
         else:
             keys = self._turned(self._heads(source, "key", kv_heads), "key_norm", rotation)
             values = self._heads(source, "value", kv_heads)
@@ -124,7 +128,7 @@ class Attention(nn.Module):
                     past,
                     held,
                 )
-                attended = cached_attention(query, held.keys, held.values, mask, position_bias)
+                attended = _cached(query, held, mask, position_bias)
             else:
                 attended = self._attend(query, keys, values, mask, position_bias)
         attended = constrain(attended, _HEADS)
@@ -135,12 +139,22 @@ class Attention(nn.Module):
         return out, held
 
     def _attend(
-        self, query: Array, keys: Array, values: Array, mask: Array, position_bias: Array | None
+        self,
+        query: Array,
+        keys: Array,
+        values: Array,
+        mask: Array | KernelPattern,
+        position_bias: Array | RelativeBias | None,
     ) -> Array:
         """Attends with dropout and a gradient."""
         dropout_shape = (query.shape[0], self.num_heads, 1, keys.shape[1])
         dropout_mask = Dropout(self.dropout_rate, name="dropout").multiplier(dropout_shape)
-        return dot_product_attention(query, keys, values, mask, position_bias, dropout_mask)
+        if isinstance(mask, KernelPattern):
+            if isinstance(position_bias, jax.Array):
+                raise TypeError("position_bias is an array; expected its description for a kernel")
+            return kernel_attention(query, keys, values, mask, position_bias, dropout_mask)
+        bias = _written_out(position_bias)
+        return dot_product_attention(query, keys, values, mask, bias, dropout_mask)
 
     def _heads(self, x: Array, name: str, num_heads: int) -> Array:
         """Projects `x` to [batch, length, num_heads, d_kv]."""
@@ -158,3 +172,21 @@ class Attention(nn.Module):
         if rotation is not None:
             heads = rotate(heads, rotation.positions, rotation.frequencies)
         return heads
+
+
+def _cached(
+    query: Array,
+    held: KeyValues,
+    mask: Array | KernelPattern,
+    position_bias: Array | RelativeBias | None,
+) -> Array:
+    """Attends to a cache, which the plain implementation alone does."""
+    if isinstance(mask, KernelPattern):
+        raise TypeError("mask is a description for a kernel; expected an array beside a cache")
+    return cached_attention(query, held.keys, held.values, mask, _written_out(position_bias))
+
+
+def _written_out(position_bias: Array | RelativeBias | None) -> Array | None:
+    if isinstance(position_bias, RelativeBias):
+        raise TypeError("position_bias is a description; expected an array beside a mask")
+    return position_bias

@@ -98,7 +98,7 @@ def relative_position_bucket(
     References:
       Raffel et al., 2020, arXiv:1910.10683, section 2.1.
     """
-    table = _bucket_table(bidirectional, num_buckets, max_distance)
+    table = bucket_table(bidirectional, num_buckets, max_distance)
     if isinstance(relative_position, np.ndarray):
         return jnp.asarray(
             table[np.clip(relative_position, -max_distance, max_distance) + max_distance]
@@ -350,8 +350,14 @@ def _dropped(weights: Array, dropout_mask: Array | None) -> Array:
 
 
 @functools.lru_cache(maxsize=32)
-def _bucket_table(bidirectional: bool, num_buckets: int, max_distance: int) -> np.ndarray:
-    """Buckets of the relative positions -max_distance .. max_distance, int32."""
+def bucket_table(bidirectional: bool, num_buckets: int, max_distance: int) -> np.ndarray:
+    """Returns the buckets of the distances -max_distance .. max_distance, int32.
+
+    Args:
+      bidirectional: as in `relative_position_bucket`, like the others.
+      num_buckets: number of buckets.
+      max_distance: in tokens.
+    """
     relative = np.arange(-max_distance, max_distance + 1)
     if bidirectional:
         half = num_buckets // 2

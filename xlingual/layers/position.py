@@ -7,10 +7,11 @@ References:
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
-from xlingual.layers.functional import relative_position_bucket, toeplitz
+from xlingual.layers.distances import Buckets
+from xlingual.layers.functional import relative_position_bucket
 from xlingual.layers.parameters import make_parameter
+from xlingual.layers.pattern import RelativeBias
 from xlingual.types import Array
 
 
@@ -52,8 +53,16 @@ class RelativePositionBias(nn.Module):
         Returns:
           [1, heads, num_queries, num_keys] float32.
         """
-        diagonals = self._lookup(np.arange(1 - num_queries, num_keys))
-        return toeplitz(diagonals, num_queries=num_queries, num_keys=num_keys)[None]
+        return self.described().whole(num_queries, num_keys)
+
+    def described(self) -> RelativeBias:
+        """Returns the table and what its rows mean: the bias before it is written out."""
+        buckets = Buckets(
+            bidirectional=self.bidirectional,
+            num_buckets=self.num_buckets,
+            max_distance=self.max_distance,
+        )
+        return RelativeBias(self.rel_embedding, buckets)
 
     def at(self, relative_position: Array) -> Array:
         """Returns the bias at given distances, for decoding one token a row.
@@ -64,14 +73,11 @@ class RelativePositionBias(nn.Module):
         Returns:
           [batch, heads, 1, k] float32.
         """
-        return jnp.transpose(self._lookup(relative_position), (1, 0, 2))[:, :, None, :]
-
-    def _lookup(self, relative_position: np.ndarray | Array) -> Array:
-        """The learned numbers of distances of shape [...], [heads, ...] float32."""
         buckets = relative_position_bucket(
             relative_position,
             bidirectional=self.bidirectional,
             num_buckets=self.num_buckets,
             max_distance=self.max_distance,
         )
-        return jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")
+        found = jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")
+        return jnp.transpose(found, (1, 0, 2))[:, :, None, :]

@@ -9,10 +9,12 @@ import flax.struct
 import jax.numpy as jnp
 
 from xlingual.layers.attention import Attention, KeyValues, Rotation
+from xlingual.layers.attention_choice import KernelPattern, masked_or_described
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.embedding import TokenEmbedder
 from xlingual.layers.mlp import GatedMlp
 from xlingual.layers.normalization import RMSNorm
+from xlingual.layers.pattern import AttentionPattern, RelativeBias
 from xlingual.layers.position import RelativePositionBias
 from xlingual.layers.rotary import rotary_frequencies
 from xlingual.models.config import TransformerConfig
@@ -27,12 +29,13 @@ class BlockContext:
     """What all layers of a stack read and none changes.
 
     Attributes:
-      mask: [batch, 1, q, k] bool, True = may attend.
-      position_bias: [batch or 1, heads, q, k] float32, shared by the layers; None when each layer
-        has its own.
+      mask: [batch, 1, q, k] bool, True = may attend; or what a kernel reads in its place.
+      position_bias: [batch or 1, heads, q, k] float32, shared by the layers, or what a kernel makes
+        it from; None when each layer has its own.
       encoded: [batch, k, embed], states to attend to; None without cross-attention and once its
         keys and values are cached.
-      encoded_mask: [batch, 1, q, k] bool, mask of cross-attention; None without.
+      encoded_mask: [batch, 1, q, k] bool, mask of cross-attention, or what a kernel reads in its
+        place; None without.
       relative_position: [batch, k] int32, key minus query position of the one query of a row when
         decoding; None when offsets in the arrays are the distances.
       positions: [batch, q] int32, positions of the queries when decoding; None when their offsets
@@ -40,10 +43,10 @@ class BlockContext:
       slot: [] int32, slot of the cache that the one new token takes; None when there is no cache.
     """
 
-    mask: Array
-    position_bias: Array | None = None
+    mask: Array | KernelPattern
+    position_bias: Array | RelativeBias | None = None
     encoded: Array | None = None
-    encoded_mask: Array | None = None
+    encoded_mask: Array | KernelPattern | None = None
     relative_position: Array | None = None
     positions: Array | None = None
     slot: Array | None = None
@@ -132,7 +135,7 @@ class DecoderBlock(nn.Module):
         if source is not None and context.encoded_mask is not None:
             y = make_norm(config, "pre_cross_attention_layer_norm")(x)
             # Copies of a row (beams) read the same states, as if they were its further queries.
-            y = y.reshape(context.encoded_mask.shape[0], -1, y.shape[-1])
+            y = y.reshape(_batch_size(context.encoded_mask), -1, y.shape[-1])
             y, encoded = make_attention(config, "encoder_decoder_attention")(
                 y, context.encoded_mask, source=source
             )
@@ -152,9 +155,13 @@ def _cross_attention_source(
     return cache.encoded
 
 
+def _batch_size(mask: Array | KernelPattern) -> int:
+    return mask.batch_size if isinstance(mask, KernelPattern) else mask.shape[0]
+
+
 def _layer_bias(
     config: TransformerConfig, x: Array, context: BlockContext, *, bidirectional: bool
-) -> Array | None:
+) -> Array | RelativeBias | None:
     """The position bias that all layers share, the layer's own, or None."""
     if not config.per_layer_relpos:
         return context.position_bias
@@ -173,20 +180,48 @@ def _rotation(config: TransformerConfig, x: Array, context: BlockContext) -> Rot
     return Rotation(positions=positions, frequencies=frequencies)
 
 
-def position_bias(table: RelativePositionBias, context: BlockContext, length: int) -> Array:
+def position_bias(
+    table: RelativePositionBias, context: BlockContext, length: int
+) -> Array | RelativeBias:
     """Returns the bias of a sequence, or of one decoded token a row.
 
     Args:
       table: the learned numbers.
-      context: has the distances while decoding.
+      context: has the mask, and the distances while decoding.
       length: number of queries.
 
     Returns:
-      [batch or 1, heads, q, k] float32.
+      [batch or 1, heads, q, k] float32, or its description where a kernel reads the mask's.
     """
+    if isinstance(context.mask, KernelPattern):
+        return table.described()
     if context.relative_position is None:
         return table(length, length)
     return table.at(context.relative_position)
+
+
+def make_mask(
+    config: TransformerConfig, pattern: AttentionPattern, name: str, *, biased: bool = True
+) -> Array | KernelPattern:
+    """Returns the mask of a whole sequence, or what the kernel chosen for it reads in its place.
+
+    Args:
+      config: says which implementation of attention is asked for.
+      pattern: who may attend to whom.
+      name: which attention it is, for messages.
+      biased: whether it has relative positions, where the model has these.
+
+    Raises:
+      ConfigError: the implementation asked for cannot serve the shape or the platform.
+    """
+    return masked_or_described(
+        pattern,
+        config.attention,
+        name=name,
+        d_kv=config.d_kv,
+        dtype=config.activation_dtype,
+        biased=biased and config.position_encoding == "relative",
+    )
 
 
 def make_relpos_bias(

@@ -16,6 +16,7 @@ from xlingual.layers.functional import GATES
 from xlingual.layers.rotary import RopeScaling
 
 DTYPES = ("bfloat16", "float32")
+ATTENTIONS = ("auto", "xla", "fused", "splash", "cudnn")
 REMAT_POLICIES = ("none", "minimal", "dots", "full", "offload")
 POSITION_ENCODINGS = ("relative", "rotary")
 
@@ -56,6 +57,9 @@ class TransformerConfig:
       remat: what a layer saves for its gradient: all (`none`), all products, attention scores
         included (`dots`), the products with weights (`minimal`), the same in the memory of the host
         (`offload`), or only its input (`full`).
+      attention: what computes attention in training: `auto` chooses by platform and shape, `xla`
+        writes scores out, `fused` is this project's kernels, which know the bias; without bias
+        `splash` (TPU) and `cudnn` (GPU) are those of their makers (see `layers.attention_choice`).
 
     Raises:
       ConfigError: a size below 1, an unknown name, or a rate outside [0, 1).
@@ -88,6 +92,7 @@ class TransformerConfig:
     start_token_id: int = 0
     scan_layers: bool = True
     remat: str = "none"
+    attention: str = "auto"
 
     def __post_init__(self) -> None:
         """Checks every field once, before anything is built."""
@@ -118,6 +123,7 @@ class TransformerConfig:
             raise ConfigError(f"dropout_rate={self.dropout_rate}; expected a value in [0, 1)")
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("remat", self.remat, REMAT_POLICIES)
+        _check_choice("attention", self.attention, ATTENTIONS)
         _check_choice("mlp_activation", self.mlp_activation, tuple(GATES))
         self._check_positions()
         if self.num_heads % self.kv_heads:
@@ -137,8 +143,14 @@ class TransformerConfig:
                 raise ConfigError("per_layer_relpos=True; expected False with rotary positions")
             if self.d_kv % 2:
                 raise ConfigError(f"d_kv={self.d_kv}; expected an even size for rotary positions")
-        elif self.rope_scaling is not None:
+            return
+        if self.rope_scaling is not None:
             raise ConfigError("rope_scaling is set; expected None with relative positions")
+        if self.attention in ("splash", "cudnn"):
+            raise ConfigError(
+                f"attention={self.attention!r}; expected auto, fused or xla with relative "
+                "positions: it adds no bias"
+            )
 
     @property
     def kv_heads(self) -> int:

@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from xlingual.layers.functional import causal_mask, group_mask, prefix_mask, segment_mask
+from xlingual.layers.pattern import AttentionPattern
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockContext, make_embedder, with_start
+from xlingual.models.blocks import BlockContext, make_embedder, make_mask, with_start
 from xlingual.models.cache import (
     DecodingCache,
     append,
@@ -181,12 +181,14 @@ class DecoderOnlyNetwork(nn.Module):
         self, segment_ids: Array, in_prefix: Array | None, group_ids: Array | None = None
     ) -> BlockContext:
         """Returns the mask of a row: causal, or both ways where `in_prefix` is 1 if switched on."""
-        allowed = causal_mask(segment_ids.shape[1])
-        if self.config.prefix_attention and in_prefix is not None:
-            allowed = allowed | prefix_mask(in_prefix)
-        if group_ids is not None:
-            allowed = allowed & group_mask(group_ids)
-        return BlockContext(mask=allowed & segment_mask(segment_ids, segment_ids))
+        pattern = AttentionPattern(
+            segment_ids,
+            segment_ids,
+            in_prefix=in_prefix if self.config.prefix_attention else None,
+            group_ids=group_ids,
+            causal=True,
+        )
+        return BlockContext(mask=make_mask(self.config, pattern, "decoder self-attention"))
 
     def _logits(self, hidden: Array) -> Array:
         """Returns tied or untied logits, [batch, length, vocab] float32."""

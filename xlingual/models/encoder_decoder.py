@@ -12,9 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.errors import ConfigError
-from xlingual.layers.functional import causal_mask, group_mask, segment_mask
+from xlingual.layers.functional import segment_mask
+from xlingual.layers.pattern import AttentionPattern
 from xlingual.models.base import blank_features, check_features, run_network
-from xlingual.models.blocks import BlockContext, LayerCaches, make_embedder, with_start
+from xlingual.models.blocks import (
+    BlockContext,
+    LayerCaches,
+    make_embedder,
+    make_mask,
+    with_start,
+)
 from xlingual.models.cache import (
     DecodingCache,
     append,
@@ -161,13 +168,13 @@ class EncoderDecoderNetwork(nn.Module):
         """Returns the outputs of one teacher-forced pass over `requires_features`."""
         source, target = batch["encoder_segment_ids"], batch["decoder_segment_ids"]
         encoded = self._encode(batch["encoder_input_tokens"], source)
-        mask = segment_mask(target, target) & causal_mask(target.shape[1])
-        if "decoder_group_ids" in batch:
-            mask &= group_mask(batch["decoder_group_ids"])
+        groups = batch.get("decoder_group_ids")
+        itself = AttentionPattern(target, target, group_ids=groups, causal=True)
+        across = AttentionPattern(target, source)
         context = BlockContext(
-            mask=mask,
+            mask=make_mask(self.config, itself, "decoder self-attention"),
             encoded=encoded,
-            encoded_mask=segment_mask(target, source),
+            encoded_mask=make_mask(self.config, across, "cross-attention", biased=False),
         )
         tokens = with_start(self.config, batch["decoder_input_tokens"])
         hidden = self.decoder(self.token_embedder(tokens), context)
@@ -200,7 +207,8 @@ class EncoderDecoderNetwork(nn.Module):
 
     def _encode(self, tokens: Array, segment_ids: Array) -> Array:
         """Returns encoder states, [batch, length, embed]."""
-        mask = segment_mask(segment_ids, segment_ids)
+        pattern = AttentionPattern(segment_ids, segment_ids)
+        mask = make_mask(self.config, pattern, "encoder self-attention")
         return self.encoder(self.token_embedder(tokens), BlockContext(mask=mask))
 
     def _decode(

@@ -13,6 +13,7 @@ from xlingual.partitioning.rules import Rules, mesh_spec
 from xlingual.types import Array
 
 _RULES: contextvars.ContextVar[Rules | None] = contextvars.ContextVar("rules", default=None)
+_PLATFORM: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
 
 
 def constrain(x: Array, axes: Sequence[str | None], *, first: str | None = None) -> Array:
@@ -44,6 +45,29 @@ def constrain(x: Array, axes: Sequence[str | None], *, first: str | None = None)
     )
 
 
+def activation_spec(shape: Sequence[int], axes: Sequence[str | None]) -> PartitionSpec | None:
+    """Returns how `constrain` cuts an array, or None outside `Partitioner.activate()`.
+
+    Args:
+      shape: of the array.
+      axes: logical axis of each dimension; None for one that is never cut.
+
+    Raises:
+      ValueError: an axis is unknown.
+    """
+    rules = _RULES.get()
+    return None if rules is None else _divisible(mesh_spec(axes, rules), shape)
+
+
+def target_platform() -> str:
+    """Returns what a traced computation will run on: `cpu`, `gpu` or `tpu`.
+
+    The platform of the mesh, which may be one that this machine only compiles for; outside
+    `Partitioner.activate()` that of JAX's default devices.
+    """
+    return _PLATFORM.get() or jax.default_backend()
+
+
 def _divisible(spec: PartitionSpec, shape: Sequence[int]) -> PartitionSpec:
     """Returns `spec` without the cuts that do not divide their dimension."""
     sizes = jax.sharding.get_abstract_mesh().shape
@@ -55,14 +79,17 @@ def _divisible(spec: PartitionSpec, shape: Sequence[int]) -> PartitionSpec:
 
 
 @contextlib.contextmanager
-def use_rules(rules: Rules) -> Iterator[None]:
+def use_rules(rules: Rules, *, platform: str | None = None) -> Iterator[None]:
     """Makes `constrain` follow `rules`; the mesh is set by the caller (`Partitioner.activate`).
+
+    `platform` is that of the mesh's devices, None for JAX's default.
 
     A function that was already traced by `jax.jit` keeps the rules of that time;
     `Partitioner.jit` traces anew, so use it for whatever calls `constrain`.
     """
-    token = _RULES.set(rules)
+    tokens = _RULES.set(rules), _PLATFORM.set(platform)
     try:
         yield
     finally:
-        _RULES.reset(token)
+        _RULES.reset(tokens[0])
+        _PLATFORM.reset(tokens[1])

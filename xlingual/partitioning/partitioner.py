@@ -116,7 +116,12 @@ class Partitioner:
     def activate(self) -> Iterator[None]:
         """Sets the mesh and the rules that `constrain` follows; use it outside of `jax.jit`."""
         # Linen unboxes parameters under its own rule table while it initialises them.
-        with jax.set_mesh(self.mesh), use_rules(self.rules), nn.logical_axis_rules(self.rules):
+        platform = self.mesh.devices.flat[0].platform
+        with (
+            jax.set_mesh(self.mesh),
+            use_rules(self.rules, platform=platform),
+            nn.logical_axis_rules(self.rules),
+        ):
             yield
 
     def shard_batch(self, host_batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
