@@ -32,16 +32,16 @@ CROSS = dataclasses.replace(ROTARY, causal=False, num_keys=2048)
 @pytest.mark.parametrize(
     ("request_", "changes", "expected"),
     [
-        (T5, {}, {"cpu": "xla", "gpu": "fused", "tpu": "fused"}),
-        (T5, {"prefix": True}, {"gpu": "fused", "tpu": "fused"}),
+        (T5, {}, {"cpu": "xla", "gpu": "xla", "tpu": "fused"}),
+        (T5, {"prefix": True}, {"gpu": "xla", "tpu": "fused"}),
         (T5, {"groups": True}, {"gpu": "xla", "tpu": "xla"}),
         (T5, {"num_queries": 256, "num_keys": 256}, {"gpu": "xla", "tpu": "xla"}),
-        (T5, {"num_queries": 2**15}, {"gpu": "fused", "tpu": "xla"}),
+        (T5, {"num_queries": 2**15}, {"gpu": "xla", "tpu": "xla"}),
         (ROTARY, {}, {"cpu": "xla", "gpu": "cudnn", "tpu": "splash"}),
         (ROTARY, {"prefix": True}, {"gpu": "cudnn", "tpu": "fused"}),
-        (ROTARY, {"dtype": jnp.dtype("float32")}, {"gpu": "fused", "tpu": "splash"}),
+        (ROTARY, {"dtype": jnp.dtype("float32")}, {"gpu": "xla", "tpu": "splash"}),
         (ROTARY, {"d_kv": 512}, {"gpu": "xla", "tpu": "xla"}),
-        (CROSS, {}, {"gpu": "fused", "tpu": "fused"}),
+        (CROSS, {}, {"gpu": "xla", "tpu": "fused"}),
     ],
 )
 def test_the_choice_by_platform_and_shape(request_, changes, expected):

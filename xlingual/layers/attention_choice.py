@@ -27,6 +27,9 @@ MIN_LENGTH = 512
 MAX_HEAD_SIZE = 256
 """Size of a head that the fused kernels hold."""
 
+NEVER_TIMED = {("fused", "gpu")}
+"""(implementation, platform) that `auto` leaves alone, as its speed there was never measured."""
+
 _MAX_CUDNN_HEAD_SIZE = 128
 
 
@@ -113,6 +116,8 @@ def choose(asked: str, request: Request, platform: str) -> str:
     refusals = []
     for name in ("splash", "cudnn", "fused"):
         refusal = _refusal(name, request, platform)
+        if refusal is None and (name, platform) in NEVER_TIMED:
+            refusal = f"{name} was never timed on a {platform}: ask for it by name"
         if refusal is None:
             return _logged(request, name, f"on {platform}")
         refusals.append(refusal)
