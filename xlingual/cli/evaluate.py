@@ -188,7 +188,7 @@ def _load_weights(folder: pathlib.Path) -> _Subject:
         losses={"cross_entropy": CrossEntropy()},
         source=ModelSource(
             tokenizer=trained.vocabulary,
-            feature_converter=_CONVERTERS[trained.model.family](pack=False),
+            feature_converter=_CONVERTERS[trained.model.family](pack=True),
         ),
         step=trained.step,
     )

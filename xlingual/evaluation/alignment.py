@@ -39,7 +39,8 @@ def similarity(source: np.ndarray, target: np.ndarray, *, distortion: float = 0.
       target: states [target, embed].
       distortion: how much less tokens at other relative positions resemble each other, in [0, 1].
     """
-    scores = (np.float64(unit(source)) @ np.float64(unit(target)).T + 1) / 2
+    units = [unit(states).astype(np.float64) for states in (source, target)]
+    scores = (units[0] @ units[1].T + 1) / 2
     if distortion and min(scores.shape) > 1:
         places = [np.linspace(0, 1, size) for size in scores.shape]
         scores *= 1 - distortion * np.subtract.outer(*places) ** 2
@@ -50,7 +51,7 @@ def mutual_argmax(scores: np.ndarray) -> np.ndarray:
     """Returns where row and column are each other's best, [source, target] bool."""
     links = np.zeros(scores.shape, bool)
     rows, columns = np.arange(scores.shape[0]), scores.argmax(axis=1)
-    kept = scores.argmax(axis=0)[columns] == rows
+    kept = np.flatnonzero(np.equal(scores.argmax(axis=0)[columns], rows))
     links[rows[kept], columns[kept]] = True
     return links
 

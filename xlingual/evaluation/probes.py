@@ -42,7 +42,7 @@ def matched_and_random(first: np.ndarray, second: np.ndarray) -> tuple[float, fl
       first: [n, embed] float32, n >= 2.
       second: [n, embed] float32.
     """
-    a, b = np.float64(unit(first)), np.float64(unit(second))
+    a, b = (unit(vectors).astype(np.float64) for vectors in (first, second))
     matched = float(np.sum(a * b))
     together = float(a.sum(axis=0) @ b.sum(axis=0))
     return matched / len(a), (together - matched) / (len(a) * (len(a) - 1))
@@ -58,7 +58,8 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     Returns:
       In [0, 1]; 0 where a set has no variance.
     """
-    a, b = (np.float64(v) - np.float64(v).mean(axis=0) for v in (first, second))
+    sides = (np.asarray(vectors, np.float64) for vectors in (first, second))
+    a, b = (vectors - vectors.mean(axis=0) for vectors in sides)
     below = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
     return float(np.linalg.norm(a.T @ b) ** 2 / below) if below > 0 else 0.0
 
@@ -86,7 +87,7 @@ def fit_ridge(vectors: np.ndarray, labels: np.ndarray, num_labels: int, alpha: f
       num_labels: number of labels.
       alpha: weight of the penalty, > 0.
     """
-    x = np.float64(vectors)
+    x = np.asarray(vectors, np.float64)
     y = 2.0 * (labels[:, None] == np.arange(num_labels)) - 1
     centre, middle = x.mean(axis=0), y.mean(axis=0)
     gram = (x - centre).T @ (x - centre) + alpha * np.eye(x.shape[1])
@@ -112,7 +113,7 @@ def language_probe(vectors: Mapping[str, np.ndarray], *, alpha: float = 1.0) -> 
     ]
     weights, intercept = fit_ridge(halves[0][0], halves[0][1], len(units), alpha)
     asked, truth = halves[1]
-    return float(np.mean((np.float64(asked) @ weights + intercept).argmax(axis=1) == truth))
+    return float(np.mean((asked.astype(np.float64) @ weights + intercept).argmax(axis=1) == truth))
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -41,7 +41,13 @@ def make_row(*, metric: str, value: float, dataset: str, **tags: Any) -> dict[st
       ValueError: `value`, `low` or `high` is not a finite number.
     """
     given = {name: None if tag == "" else tag for name, tag in tags.items()}
-    row = {"metric": metric, "value": value, "dataset": dataset, **dict.fromkeys(KEYS), **given}
+    row: dict[str, Any] = {
+        "metric": metric,
+        "value": value,
+        "dataset": dataset,
+        **dict.fromkeys(KEYS),
+        **given,
+    }
     for name in ("value", "low", "high"):
         number = row[name]
         if number is None and name != "value":

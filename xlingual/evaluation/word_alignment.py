@@ -133,7 +133,7 @@ class AlignedFiles:
                 f"{self.name}: {len(sides[0])} sources, {len(sides[1])} targets, links of "
                 f"{len(gold)}; expected as many of each"
             )
-        return GoldSet(self.name, self.src_lang, self.tgt_lang, *sides, gold)
+        return GoldSet(self.name, self.src_lang, self.tgt_lang, sides[0], sides[1], gold)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -223,24 +223,28 @@ class WordAlignmentEvaluator:
             for method, links in self._align(sides).items():
                 counts[method].append(alignment.link_counts(links, gold))
             self._collect(gold, sides, words)
-        tags = {
+        tags: dict[str, Any] = {
+            "dataset": one.name,
             "src_lang": one.src_lang,
             "tgt_lang": one.tgt_lang,
             "layer": layer,
             "data_hash": hash_texts(*(map(" ".join, side[:size]) for side in _sides(one))),
         }
-        row = functools.partial(self._row, dataset=one.name, **tags)
         rows = [
-            row(f"{metric}_{method}", np.asarray(found), functools.partial(_score, metric))
+            self._row(
+                f"{metric}_{method}", np.asarray(found), functools.partial(_score, metric), **tags
+            )
             for method, found in counts.items()
             for metric in ("aer", "precision", "recall", "f1")
         ]
         if len(words[0]) > 1:
             (both,) = retrieve(np.stack(words[0]), np.stack(words[1]), ["csls"]).values()
-            hits = [with_counts(found == np.arange(len(found))) for found in both]
-            rows.append(row("word_retrieval", hits[0], mean_of))
-            back = {"src_lang": one.tgt_lang, "tgt_lang": one.src_lang}
-            rows.append(row("word_retrieval", hits[1], mean_of, **back))
+            for nearest, langs in zip(
+                both, ((one.src_lang, one.tgt_lang), (one.tgt_lang, one.src_lang)), strict=True
+            ):
+                hits = with_counts(nearest == np.arange(len(nearest)))
+                turned = {**tags, "src_lang": langs[0], "tgt_lang": langs[1]}
+                rows.append(self._row("word_retrieval", hits, mean_of, **turned))
         return rows
 
     def _row(self, metric: str, sums: np.ndarray, statistic: Any, **tags: Any) -> dict[str, Any]:
