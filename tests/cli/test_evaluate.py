@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+import pathlib
 
 import gin
 import jax
 import pytest
 
 from tests.decoding.test_greedy import config, random_params
+from xlingual import config as xlingual_config
 from xlingual.checkpointing import weights
-from xlingual.cli import main
+from xlingual.cli import evaluate, main
 from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.data.tokenizer_files import export_tokenizer
 from xlingual.models.encoder_decoder import EncoderDecoder
@@ -75,6 +77,16 @@ def test_rows_are_written_with_their_origin_and_the_same_twice(folder, capsys):
     again = (folder.parent / "out" / FILE).read_text()
     wanted = [line for line in first.splitlines() if json.loads(line)["evaluator"] == "other"]
     assert again.splitlines() == wanted
+
+
+def test_the_files_of_evaluations_bind_evaluators_with_names_of_their_own():
+    root = pathlib.Path(__file__).resolve().parents[2] / "gin" / "evaluations"
+    for name, overrides in (("toy", []), ("files", [("suite.Suite.registrations", "()")])):
+        data = [("DATA_DIR", "nowhere")] if name == "files" else []
+        xlingual_config.parse([str(root / f"{name}.gin")], [*data, *overrides])
+        found = [evaluator.name for evaluator in evaluate._suite().evaluators]
+        assert {"heldout", "translation", "retrieval", "probes"} <= set(found)
+    gin.clear_config()
 
 
 @pytest.mark.parametrize(

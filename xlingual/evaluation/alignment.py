@@ -50,8 +50,9 @@ def similarity(source: np.ndarray, target: np.ndarray, *, distortion: float = 0.
 def mutual_argmax(scores: np.ndarray) -> np.ndarray:
     """Returns where row and column are each other's best, [source, target] bool."""
     links = np.zeros(scores.shape, bool)
-    rows, columns = np.arange(scores.shape[0]), scores.argmax(axis=1)
-    kept = np.flatnonzero(np.equal(scores.argmax(axis=0)[columns], rows))
+    rows = np.arange(scores.shape[0])
+    columns, best = np.asarray(scores.argmax(axis=1)), np.asarray(scores.argmax(axis=0))
+    kept = np.flatnonzero(np.equal(best[columns], rows))
     links[rows[kept], columns[kept]] = True
     return links
 
@@ -62,7 +63,8 @@ def itermax(scores: np.ndarray, *, num_rounds: int = 2) -> np.ndarray:
     if min(scores.shape) <= _SMALL:
         return links
     for _ in range(num_rounds - 1):
-        rows, columns = ~links.any(axis=1), ~links.any(axis=0)
+        rows = np.asarray(~links.any(axis=1))
+        columns = np.asarray(~links.any(axis=0))
         if not rows.any() or not columns.any():
             break
         free = rows[:, None].astype(int) + columns[None, :]
