@@ -5,7 +5,7 @@ called from gin, registers a task for each language over a folder that holds the
 
     name       files below `data_dir`                                          metrics     checked
     sib200     data/annotated/LANG/{train,dev,test}.tsv                        labels      code
-    table      CONFIG.LANG.{train,valid}.tsv.gz                                labels      data
+    table      classification/CONFIG.LANG.{train,valid}.tsv.gz                 labels      data
     xnli       XNLI-1.0/xnli.{dev,test}.tsv; XNLI-MT-1.0/multinli/             labels      recalled
                multinli.train.LANG.tsv
     pawsx      LANG/{dev_2k,test_2k}.tsv, en/train.tsv,                        labels      recalled
@@ -17,13 +17,14 @@ called from gin, registers a task for each language over a folder that holds the
                LANG_squad-translate-train-train-v1.1.json
     tydiqa     tydiqa-goldp-v1.1-{train,dev}.json                              answers     recalled
     wikiann    LANG/{train,dev,test}                                           entities    recalled
-    ner_json   CONFIG.LANG.{train,valid}.jsonl.gz                              entities    data
+    ner_json   ner/CONFIG.LANG.{train,valid}.jsonl.gz                          entities    data
     ud         UD_*/LANG_*-ud-{train,dev,test}.conllu                          tags        recalled
 
 The last column says against what the layout was checked: public code that reads it, real data, or
 memory alone. Three settings say what is trained (XTREME: Hu et al., 2020, arXiv:2003.11080):
 `zero_shot`, the source language alone; `translate_train`, also translations of its train data; and
-`all_languages`, each language's own.
+`all_languages`, each language's own. The train data of SIB-200 and tables like it are translations,
+so that the last two are the same there.
 """
 
 import dataclasses
@@ -91,11 +92,13 @@ CORPORA: Mapping[str, UnderstandingCorpus] = {
             "test": "data/annotated/{lang}/test.tsv",
         },
         own="data/annotated/{lang}/train.tsv",
+        translated="data/annotated/{lang}/train.tsv",
     ),
     "table": UnderstandingCorpus(
         layout="labelled_tsv",
-        evaluated={"validation": "{config}.{lang}.valid.tsv.gz"},
-        own="{config}.{lang}.train.tsv.gz",
+        evaluated={"validation": "classification/{config}.{lang}.valid.tsv.gz"},
+        own="classification/{config}.{lang}.train.tsv.gz",
+        translated="classification/{config}.{lang}.train.tsv.gz",
     ),
     "xnli": UnderstandingCorpus(
         layout="xnli",
@@ -140,8 +143,8 @@ CORPORA: Mapping[str, UnderstandingCorpus] = {
     ),
     "ner_json": UnderstandingCorpus(
         layout="tagged_json",
-        evaluated={"validation": "{config}.{lang}.valid.jsonl.gz"},
-        own="{config}.{lang}.train.jsonl.gz",
+        evaluated={"validation": "ner/{config}.{lang}.valid.jsonl.gz"},
+        own="ner/{config}.{lang}.train.jsonl.gz",
     ),
     "ud": UnderstandingCorpus(
         layout="conllu",

@@ -77,7 +77,7 @@ def test_experiments_build_and_trace(path, tmp_path, request):
     startup.check_data(source, model, partitioner, values["num_microbatches"])
     layout = state.plan_state(model, values["optimizer"], partitioner, source.spec)
     startup.check_losses_of(model, values["losses"], layout, source)
-    assert len(source.tasks) >= 2
+    assert len(source.tasks) >= (1 if path.stem == "finetune_zero_shot" else 2)
     assert values["hooks"] and all(hook.evaluator.name for hook in values["hooks"])
     parameters = sum(leaf.size for leaf in jax.tree.leaves(layout.shapes.params))
     assert parameters > model.config.vocab_size * model.config.d_model

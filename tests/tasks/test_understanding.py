@@ -170,7 +170,10 @@ def test_all_languages_train_and_share_a_vocabulary(folder):
     [
         ({"name": "sib"}, "no understanding data set is named 'sib'; nearest: sib200"),
         ({"setting": "few_shot"}, "setting='few_shot'"),
-        ({"setting": "translate_train"}, "no train data of setting='translate_train' in 'de'"),
+        (
+            {"name": "wikiann", "languages": ["de", "en"], "setting": "translate_train"},
+            "no train data of setting='translate_train' in 'de'",
+        ),
         ({"source_lang": "fr"}, "source_lang='fr'"),
         ({"languages": ["en", "xx"]}, "language 'xx': .*/xx/dev.tsv does not exist"),
         ({"name": "xquad", "languages": ["de", "en"], "setting": "all_languages"}, "no train data"),
