@@ -5,10 +5,12 @@ import pathlib
 import gin
 import jax
 import pytest
+import seqio
 
 from tests.cache import small_caches
 from tests.integration.test_recipes import QUICK
 from xlingual import config
+from xlingual.data import task_registry
 from xlingual.training import loop, startup, state
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,6 +28,9 @@ def _clean_gin():
     gin.clear_config()
     yield
     gin.clear_config()
+    names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+    for name in (n for n in names if n.startswith("sib200_")):  # two settings of one data set
+        task_registry.unregister(name)
 
 
 def _name(path):

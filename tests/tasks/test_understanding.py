@@ -42,8 +42,9 @@ _CONLLU = """# text = Don't go
 1\tYes\tyes\tINTJ\t_
 """
 FILES = {
-    "labelled_tsv": "index_id\tcategory\ttext\n7\ttravel\tA \"boat\" trip.\n8\thealth\tA pill.\n",
-    "xnli": _XNLI + "de\tneutral\tEr geht.\tEs regnet.\t1\nen\tentailment\tHe goes.\tHe moves.\t1\n",
+    "labelled_tsv": 'index_id\tcategory\ttext\n7\ttravel\tA "boat" trip.\n8\thealth\tA pill.\n',
+    "xnli": _XNLI
+    + "de\tneutral\tEr geht.\tEs regnet.\t1\nen\tentailment\tHe goes.\tHe moves.\t1\n",
     "xnli_train": "premise\thypo\tlabel\nHe goes .\tHe stays .\tcontradictory\n",
     "pawsx": "id\tsentence1\tsentence2\tlabel\n1\ta b\tb a\t1\n2\ta b\tc\t0\n",
     "squad": json.dumps(_SQUAD),
