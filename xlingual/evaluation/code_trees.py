@@ -1,8 +1,8 @@
 """Code as tokens, as syntax trees and as flow of data: what scores of code compare.
 
-Python is parsed by the standard library. JavaScript needs tree-sitter and its grammar, as Python does
-where figures shall be those of other programs (`pip install tree-sitter tree-sitter-javascript
-tree-sitter-python`).
+Python is parsed by the standard library. JavaScript needs tree-sitter and its grammar, and so does
+Python where figures shall be those of other programs (`pip install tree-sitter
+tree-sitter-javascript tree-sitter-python`).
 """
 
 import ast

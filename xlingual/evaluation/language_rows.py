@@ -66,9 +66,22 @@ def rows_of_task(
         "data_hash": data_hash,
         **tags,
     }
+    return rows_of_scores(scored.scores, intervals, **common)
+
+
+def rows_of_scores(
+    scores: Sequence[ExampleScores], intervals: Intervals, **tags: Any
+) -> list[dict[str, Any]]:
+    """Returns one row for each score.
+
+    Args:
+      scores: of one data set.
+      intervals: how intervals are made.
+      **tags: `dataset` and further keys of every row.
+    """
     return [
-        make_row(metric=one.metric, value=one.value, **intervals.tags(one), **common)
-        for one in scored.scores
+        make_row(metric=one.metric, value=one.value, **intervals.tags(one), **tags)
+        for one in scores
     ]
 
 

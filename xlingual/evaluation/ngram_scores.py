@@ -33,8 +33,12 @@ def bleu(
 def ngram_match(
     metric: str, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
 ) -> ExampleScores:
-    """Returns BLEU as in CodeBLEU, in [0, 100]: an order without a match counts 0.1 matches."""
-    return ExampleScores(metric, _statistics(hypotheses, references, of="found"), _code_bleu)
+    """Returns BLEU as in CodeBLEU, in [0, 100]: an order without a match counts 0.1 matches.
+
+    An example too short to have n-grams of an order counts one.
+    """
+    sums = _at_least_one(_statistics(hypotheses, references, of="found"))
+    return ExampleScores(metric, sums, _code_bleu)
 
 
 def weighted_ngram_match(
@@ -47,7 +51,7 @@ def weighted_ngram_match(
 
     Matches are divided by what the reference has, and of single tokens a keyword weighs five times
     as much as others, as in the evaluator that Ren et al. published; their equation 2 divides by
-    what the candidate has.
+    what the candidate has. As there, short candidates get no other penalty.
 
     Args:
       metric: its name.
@@ -56,8 +60,13 @@ def weighted_ngram_match(
       keywords: of the programming language.
     """
     weights = dict.fromkeys(keywords, 1.0)
-    sums = _statistics(hypotheses, references, of="gold", weights=weights)
-    return ExampleScores(metric, sums, _code_bleu)
+    sums = _at_least_one(_statistics(hypotheses, references, of="gold", weights=weights))
+    return ExampleScores(metric, sums, _code_recall)
+
+
+def _at_least_one(sums: np.ndarray) -> np.ndarray:
+    """Returns statistics whose numbers of n-grams are at least 1 in each example."""
+    return np.concatenate([sums[:, : 2 + ORDER], np.maximum(sums[:, 2 + ORDER :], 1.0)], axis=1)
 
 
 def _statistics(
@@ -108,11 +117,14 @@ def _bleu(sums: np.ndarray) -> np.ndarray:
 
 
 def _code_bleu(sums: np.ndarray) -> np.ndarray:
-    """[samples, 10] -> score; totals are at least 1, and 0 matches count 0.1."""
-    matches, totals = sums[:, 2 : 2 + ORDER], np.maximum(sums[:, 2 + ORDER :], 1.0)
+    return _code_recall(sums) * _brevity(sums)
+
+
+def _code_recall(sums: np.ndarray) -> np.ndarray:
+    """[samples, 10] -> score; an order without a match counts 0.1 matches."""
+    matches, totals = sums[:, 2 : 2 + ORDER], sums[:, 2 + ORDER :]
     smoothed = np.where(matches == 0, _EPSILON, matches)
-    scores = _mean_of(smoothed / totals) * _brevity(sums)
-    return 100.0 * np.where(matches[:, 0] > 0, scores, 0.0)
+    return 100.0 * np.where(matches[:, 0] > 0, _mean_of(ratio(smoothed, totals)), 0.0)
 
 
 def _mean_of(precisions: np.ndarray) -> np.ndarray:
