@@ -118,7 +118,7 @@ def score_answers(golds: Sequence[Mapping[str, Any]], predictions: Sequence[str]
     Raises:
       ConfigError: a normalisation is unknown or lacks the language.
     """
-    details = []
+    details: list[dict[str, Any]] = []
     for gold, text in zip(golds, predictions, strict=True):
         normalize = make_normalize(gold["normalization"], gold["lang"])
         answers, found = [normalize(answer) for answer in gold["answers"]], normalize(text)
