@@ -98,8 +98,10 @@ def _run(python, folder, exported):
     (folder / "tasks").mkdir()
     (folder / "tasks" / "topics.yaml").write_text(TASK.format(data=data), "utf-8")
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "home")}
+    # Without add_bos_token the tokenizer would add EOS to the prompt, as it does in training.
+    model = f"pretrained={exported},tokenizer={tokenizer},add_bos_token=False,dtype=float32"
     arguments = [
-        "--model=hf", f"--model_args=pretrained={exported},tokenizer={tokenizer},dtype=float32",
+        "--model=hf", f"--model_args={model}",
         "--tasks=topics",
         f"--include_path={folder / 'tasks'}", "--device=cpu", "--batch_size=2",
         f"--output_path={folder / 'results'}", "--log_samples",

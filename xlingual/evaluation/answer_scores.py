@@ -76,8 +76,8 @@ def mlqa_language(lang: str) -> str:
     Raises:
       ConfigError: it is none of MLQA's.
     """
-    three = {"eng": "en", "spa": "es", "hin": "hi", "vie": "vi", "deu": "de", "arb": "ar"}
-    three |= {"ara": "ar", "zho": "zh"}
+    three = {"eng": "en", "spa": "es", "hin": "hi", "deu": "de", "arb": "ar", "ara": "ar"}
+    three |= {"vie": "vi", "zho": "zh"}  # codespell:ignore vie
     first = re.split(r"[-_]", lang)[0]
     code = three.get(first, first)
     if code not in _ARTICLES:
