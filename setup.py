@@ -59,6 +59,11 @@ setuptools.setup(
             "tokenizers>=0.20",
         ],
         "corpus": ["datasketch>=1.6.5", "fonttools>=4.50", "matplotlib>=3.8", "py3langid>=0.4"],
+        "code": [
+            "tree-sitter>=0.23",
+            "tree-sitter-javascript>=0.23",
+            "tree-sitter-python>=0.23",
+        ],
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
         "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],

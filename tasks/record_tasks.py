@@ -164,7 +164,7 @@ def register(
     preprocessors: list[Callable[..., Any]] = []
     if objective.tokenized:
         preprocessors.append(functools.partial(tokenize, code_fields=tuple(code)))
-    preprocessors.append(_with_tokens(objective.preprocess, vocabulary, options))
+    preprocessors.append(with_tokens(objective.preprocess, vocabulary, options))
     task_registry.register_task(
         task.name,
         objective=objective.name,
@@ -199,9 +199,9 @@ def _check_options(
         )
 
 
-def _with_tokens(
+def with_tokens(
     objective: Callable[..., tf.data.Dataset],
-    vocabulary: seqio.SentencePieceVocabulary,
+    vocabulary: seqio.Vocabulary,
     options: Mapping[str, Any],
 ) -> Callable[..., tf.data.Dataset]:
     """Returns an objective as a preprocessor that looks up the vocabulary when it runs."""
@@ -218,7 +218,9 @@ def _with_tokens(
     return preprocess
 
 
-def _special_tokens(vocabulary: seqio.SentencePieceVocabulary) -> SpecialTokens:
+def _special_tokens(vocabulary: seqio.Vocabulary) -> SpecialTokens:
+    if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
+        return vocabularies.special_tokens(vocabulary)
     if isinstance(vocabulary, TrainedVocabulary):
         return vocabulary.special_tokens
     return _special_tokens_in(vocabulary.sentencepiece_model_file, vocabulary.extra_ids)

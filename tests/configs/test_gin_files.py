@@ -5,10 +5,12 @@ import pathlib
 import gin
 import jax
 import pytest
+import seqio
 
 from tests.cache import small_caches
 from tests.integration.test_recipes import QUICK
 from xlingual import config
+from xlingual.data import task_registry
 from xlingual.training import loop, startup, state
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,6 +28,9 @@ def _clean_gin():
     gin.clear_config()
     yield
     gin.clear_config()
+    names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+    for name in (n for n in names if n.startswith("sib200_")):  # two settings of one data set
+        task_registry.unregister(name)
 
 
 def _name(path):
@@ -77,7 +82,7 @@ def test_experiments_build_and_trace(path, tmp_path, request):
     startup.check_data(source, model, partitioner, values["num_microbatches"])
     layout = state.plan_state(model, values["optimizer"], partitioner, source.spec)
     startup.check_losses_of(model, values["losses"], layout, source)
-    assert len(source.tasks) >= 2
+    assert len(source.tasks) >= (1 if path.stem == "finetune_zero_shot" else 2)
     assert values["hooks"] and all(hook.evaluator.name for hook in values["hooks"])
     parameters = sum(leaf.size for leaf in jax.tree.leaves(layout.shapes.params))
     assert parameters > model.config.vocab_size * model.config.d_model

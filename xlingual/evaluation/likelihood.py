@@ -1,5 +1,6 @@
 """Log-likelihoods of lists of pairs, in batches of a fixed set of shapes."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 
@@ -89,6 +90,12 @@ class Scorer:
             for row, i in enumerate(indices):
                 found[i] = Likelihood(np.asarray(scores[row])[weights[row]])
         return [likelihood for likelihood in found if likelihood is not None]
+
+    def with_params(self, params: PyTree) -> "Scorer":
+        """Returns a scorer of other parameters of the same shapes, which shares the programs."""
+        other = copy.copy(self)
+        other._params = params
+        return other
 
     @property
     def num_programs(self) -> int:
