@@ -28,7 +28,7 @@ setuptools.setup(
         *GIN_PACKAGES,
     ],
     package_dir=GIN_PACKAGES,
-    package_data={"": ["*.gin", "*.tsv", "*.json", "*.txt", "*.model"]},
+    package_data={"": ["*.gin", "*.tsv", "*.json", "*.txt", "*.model", "*.css", "*.js"]},
     include_package_data=False,
     install_requires=[
         "absl-py>=2.1",

@@ -1,0 +1,73 @@
+"""Puts a drawing into a page: ids of its own, variables for colours, texts under the pointer."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+from xlingual.report_page import palette
+from xlingual.report_page.drawing import Drawing
+from xlingual.report_page.markup import Node
+
+_FONT = re.compile(r"font: (?:\w+ )?([\d.]+)px [^;]*")
+
+
+def inline(drawing: Drawing, *, name: str, label: str) -> Node:
+    """Returns a drawing as an element of HTML.
+
+    Args:
+      drawing: from `draw_svg`.
+      name: unique in the page; begins its ids.
+      label: what it shows, for those who cannot see it.
+    """
+    text = palette.with_variables(_FONT.sub(r"font-size: \1px", drawing.svg))
+    root = ElementTree.fromstring(text.encode("utf-8"))
+    for node in root.iter():
+        node.tag = node.tag.rpartition("}")[2]
+        for key in list(node.attrib):
+            value = node.attrib.pop(key).strip()
+            node.set(key.rpartition("}")[2], _renamed(key, value, name))
+    for child in list(root):
+        if child.tag == "metadata":
+            root.remove(child)
+    _add_titles(root, drawing, name)
+    _drop_unused_ids(root)
+    for key in ("width", "height", "version", "id"):
+        root.attrib.pop(key, None)
+    root.set("role", "img")
+    root.set("aria-label", label)
+    if drawing.hover:
+        root.set("data-hover", json.dumps(drawing.hover, ensure_ascii=False))
+        root.set("tabindex", "0")
+    root.tail = None
+    return root
+
+
+def _renamed(key: str, value: str, name: str) -> str:
+    if key == "id":
+        return f"{name}-{value}"
+    if key.endswith("href") and value.startswith("#"):
+        return f"#{name}-{value[1:]}"
+    return re.sub(r"url\(#", f"url(#{name}-", value)
+
+
+def _add_titles(root: Node, drawing: Drawing, name: str) -> None:
+    for node in root.iter():
+        title = drawing.titles.get(node.get("id", "").removeprefix(f"{name}-"))
+        if title is not None:
+            words = ElementTree.Element("title")
+            words.text = title
+            node.insert(0, words)
+            node.set("class", "mark")
+
+
+def _drop_unused_ids(root: Node) -> None:
+    """Drops ids that nothing points to; they are half of a drawing."""
+    used = set()
+    for node in root.iter():
+        for key, value in node.attrib.items():
+            used |= set(re.findall(r"url\(#([^)]+)\)", value))
+            if key == "href":
+                used.add(value[1:])
+    for node in root.iter():
+        if node.get("id") not in used:
+            node.attrib.pop("id", None)

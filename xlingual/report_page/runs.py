@@ -1,0 +1,186 @@
+"""What the files of a run's folder say, as the sections of a page need it."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xlingual.errors import ConfigError
+from xlingual.report_page.records import read_json, read_json_lines, read_text
+from xlingual.reporting import evaluations
+
+METRICS, RESULTS, CONFIG = "metrics.jsonl", "results.json", "operative_config.gin"
+VOCABULARY = "vocab_report.json"
+"""Where `xlingual vocab report --json` is expected to have written."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A number over steps.
+
+    Attributes:
+      steps: ascending.
+      values: finite, one a step.
+    """
+
+    steps: Sequence[int]
+    values: Sequence[float]
+
+    @property
+    def last(self) -> float | None:
+        """The latest value; None of an empty curve."""
+        return self.values[-1] if self.values else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run, or a folder in which a model was evaluated.
+
+    Attributes:
+      name: short, unique in a report.
+      folder: where its files are.
+      metrics: lines of `metrics.jsonl`.
+      results: `results.json`.
+      rows: of `evaluations.jsonl`, each measurement once.
+      config: the operative configuration.
+      vocabulary: `vocab_report.json`.
+      problems: lines about files that could not be read.
+    """
+
+    name: str
+    folder: pathlib.Path
+    metrics: Sequence[Mapping[str, Any]] = ()
+    results: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rows: Sequence[Mapping[str, Any]] = ()
+    config: str = ""
+    vocabulary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    problems: Sequence[str] = ()
+
+    def curve(self, name: str) -> Curve:
+        """Returns a number of `metrics.jsonl` over steps; lines without it are passed over."""
+        points = {
+            int(line["step"]): float(line[name])
+            for line in self.metrics
+            if is_number(line.get("step")) and is_number(line.get(name))
+        }
+        steps = sorted(points)
+        return Curve(steps=steps, values=[points[step] for step in steps])
+
+    def last_numbers(self) -> dict[str, float]:
+        """Returns the latest value of every number of `metrics.jsonl`."""
+        found: dict[str, float] = {}
+        for line in self.metrics:
+            found |= {name: float(value) for name, value in line.items() if is_number(value)}
+        return found
+
+    def latest_rows(self) -> list[Mapping[str, Any]]:
+        """Returns the rows of the highest step of each evaluator."""
+        steps: dict[Any, float] = {}
+        for row in self.rows:
+            key = row.get("evaluator")
+            steps[key] = max(steps.get(key, -math.inf), _step(row))
+        return [row for row in self.rows if _step(row) == steps[row.get("evaluator")]]
+
+    def details(
+        self, evaluator: str, step: int, dataset: str, tell: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Returns what the model did with each example; none where it was not kept."""
+        path = evaluations.details_path(self.folder, evaluator, step, dataset)
+        return read_json_lines(path, (tell if tell is not None else []).append)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number."""
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    )
+
+
+def load_runs(folders: Sequence[str], vocabularies: Sequence[str] = ()) -> list[Run]:
+    """Returns runs with names that tell them apart.
+
+    Args:
+      folders: of runs.
+      vocabularies: files of `xlingual vocab report --json`, one for all runs or one a run; without
+        any, `vocab_report.json` of each folder.
+
+    Raises:
+      ConfigError: a folder is missing, holds nothing of a run or is named twice, or a vocabulary
+        report is missing or one too many.
+    """
+    paths = [pathlib.Path(folder).absolute() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f"runs {list(folders)}; expected every folder once")
+    if len(vocabularies) not in (0, 1, len(paths)):
+        raise ConfigError(
+            f"--vocab_report names {len(vocabularies)} files for {len(paths)} runs; expected one "
+            "for all, or one for each"
+        )
+    for file in vocabularies:
+        if not pathlib.Path(file).is_file():
+            raise ConfigError(f"--vocab_report={file}: no such file; expected what `xlingual "
+                              "vocab report VOCABULARY --json=FILE` writes")
+    files = [pathlib.Path(file) for file in vocabularies] or [path / VOCABULARY for path in paths]
+    files = files * len(paths) if len(files) == 1 else files
+    return [
+        load_run(path, name=name, vocabulary=file)
+        for path, name, file in zip(paths, _names(paths), files, strict=True)
+    ]
+
+
+def load_run(path: pathlib.Path, *, name: str, vocabulary: pathlib.Path) -> Run:
+    """Returns what a folder says.
+
+    Args:
+      path: the folder.
+      name: of the run in the report.
+      vocabulary: what `xlingual vocab report --json` wrote; may be missing.
+
+    Raises:
+      ConfigError: the folder is missing or holds nothing of a run.
+    """
+    known = (METRICS, RESULTS, evaluations.FILE)
+    if not any((path / file).is_file() for file in known):
+        found = "a folder without" if path.is_dir() else "no folder with"
+        raise ConfigError(f"RUN={path}: {found} {', '.join(known)}; expected the MODEL_DIR of a run")
+    problems: list[str] = []
+    rows = {
+        tuple(row.get(key) for key in evaluations.IDENTITY): row
+        for row in _valid_rows(path / evaluations.FILE, problems)
+    }
+    results = read_json(path / RESULTS, problems.append)
+    return Run(
+        name=name,
+        folder=path,
+        metrics=read_json_lines(path / METRICS, problems.append),
+        results=results,
+        rows=list(rows.values()),
+        config=read_text(path / CONFIG, problems.append),
+        vocabulary=read_json(vocabulary, problems.append),
+        problems=problems,
+    )
+
+
+def _valid_rows(path: pathlib.Path, problems: list[str]) -> Iterable[Mapping[str, Any]]:
+    for number, row in enumerate(read_json_lines(path, problems.append), start=1):
+        if isinstance(row.get("metric"), str) and is_number(row.get("value")):
+            yield row
+        else:
+            problems.append(
+                f"{path}, row {number}: left out; metric={row.get('metric')!r}, "
+                f"value={row.get('value')!r}, expected a name and a finite number"
+            )
+
+
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """Returns the last parts of the paths, as many as tell them apart."""
+    for count in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-count:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _step(row: Mapping[str, Any]) -> float:
+    return float(row["step"]) if is_number(row.get("step")) else -1.0

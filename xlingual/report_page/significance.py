@@ -1,0 +1,91 @@
+"""Whether a difference between two runs is more than chance: paired bootstrap over examples.
+
+References:
+  Koehn, 2004, "Statistical Significance Tests for Machine Translation Evaluation" (EMNLP); Holm,
+  1979, "A Simple Sequentially Rejective Multiple Test Procedure" (the correction for many tests).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xlingual.evaluation import bootstrap
+from xlingual.report_page.runs import Run, is_number
+
+SEED, NUM_SAMPLES, LEVEL = 0, 1000, 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How a run differs from the first one in one score.
+
+    Attributes:
+      difference: its score less that of the first.
+      p_value: of no difference, two-sided; None where the examples were not kept or differ.
+      num_examples: that both have.
+    """
+
+    difference: float
+    p_value: float | None = None
+    num_examples: int = 0
+
+
+def compare(
+    first: Run, second: Run, row: Mapping[str, Any], other: Mapping[str, Any]
+) -> Comparison:
+    """Returns how a score of two runs differs.
+
+    Args:
+      first: the run of `row`.
+      second: the run of `other`.
+      row: of `evaluations.jsonl`.
+      other: what the other run has for the same metric and data.
+    """
+    difference = float(other["value"]) - float(row["value"])
+    sums = [_statistics(run, one) for run, one in ((first, row), (second, other))]
+    shared = [key for key in sums[0] if key in sums[1]]
+    if not shared or row.get("data_hash") != other.get("data_hash"):
+        return Comparison(difference=difference)
+    left, right = (np.asarray([one[key] for key in shared]) for one in sums)
+    p_value = bootstrap.paired_p_value(
+        bootstrap.mean_of,
+        bootstrap.with_counts(left),
+        bootstrap.with_counts(right),
+        seed=SEED,
+        num_samples=NUM_SAMPLES,
+    )
+    return Comparison(difference=difference, p_value=p_value, num_examples=len(shared))
+
+
+def _statistics(run: Run, row: Mapping[str, Any]) -> dict[Any, float]:
+    """Returns example -> its score; empty where it was not kept."""
+    records = run.details(str(row.get("evaluator")), int(row.get("step") or 0), row["dataset"])
+    names = (row["metric"], "correct") if row["metric"] == "accuracy" else (row["metric"],)
+    found = {}
+    for place, record in enumerate(records):
+        for name in names:
+            value = record.get(name)
+            if is_number(value) or isinstance(value, bool):
+                found[record.get("id", place)] = float(value)
+                break
+    return found
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Returns p-values corrected for their number; None stays None.
+
+    >>> holm([0.01, None, 0.04, 0.03])
+    [0.03, None, 0.06, 0.06]
+
+    Args:
+      p_values: of the tests of one table.
+    """
+    known = sorted((value, i) for i, value in enumerate(p_values) if value is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (value, place) in enumerate(known):
+        largest = max(largest, min(1.0, value * (len(known) - rank)))
+        corrected[place] = largest
+    return corrected
