@@ -74,8 +74,12 @@ class Evaluation:
       scalars: name -> number, written with the step's other metrics.
       results: merged into `MODEL_DIR/results.json` (JSON types only).
       samples: decoded examples to show.
+      rows: one line of `MODEL_DIR/evaluations.jsonl` each (`evaluation.rows.make_row`).
+      details: dataset -> a record for each example, to read and to compare runs with (JSON types).
     """
 
     scalars: Mapping[str, float]
     results: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     samples: Sequence[Sample] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
+    details: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)

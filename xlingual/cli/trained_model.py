@@ -14,8 +14,9 @@ from xlingual.checkpointing.layout import make_model, param_shapes, read_config
 from xlingual.checkpointing.manager import FOLDER
 from xlingual.checkpointing.row_order import check_row_order
 from xlingual.cli import gin_flags
-from xlingual.data import task_checks, task_registry, tokenizer_files
+from xlingual.data import tokenizer_files
 from xlingual.errors import ConfigError
+from xlingual.evaluation.suite import vocabulary_of
 from xlingual.models.base import Model
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.rules import data_parallel
@@ -74,7 +75,7 @@ def load(args: argparse.Namespace) -> TrainedModel:
     """
     folder = pathlib.Path(args.model_dir)
     if (folder / weights.INFO).is_file():
-        return _load_weights(folder)
+        return load_weights(folder)
     bindings = load_bindings(args, folder)
     source = getattr(bindings["source"], "base", bindings["source"])
     return TrainedModel(
@@ -126,7 +127,12 @@ def load_params(model: Model, partitioner: Partitioner, folder: pathlib.Path) ->
     return weights.load_params(folder, param_shapes(model, partitioner, dtype))
 
 
-def _load_weights(folder: pathlib.Path) -> TrainedModel:
+def load_weights(folder: pathlib.Path) -> TrainedModel:
+    """Returns the model in a folder of weights.
+
+    Raises:
+      ConfigError: the tokenizer is missing or larger than the model.
+    """
     info = weights.load_info(folder)
     model = make_model(info.family, read_config(info.config))
     partitioner = Partitioner(rules=data_parallel())
@@ -145,10 +151,3 @@ def _load_weights(folder: pathlib.Path) -> TrainedModel:
         step=info.step,
         lengths={},
     )
-
-
-def vocabulary_of(source: Any) -> seqio.Vocabulary:
-    """Returns the vocabulary of the first task of a run's source; its records are not read."""
-    task_checks.import_task_modules(source.task_modules)
-    shares, _ = task_registry.leaf_shares(source.mixture_or_task_name)
-    return task_checks.load_vocabulary_of(seqio.TaskRegistry.get(next(iter(shares))))

@@ -1,6 +1,8 @@
 """What happens every N steps beside training: a hook is a value that the loop calls."""
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,9 +15,14 @@ from xlingual.losses.base import Loss
 from xlingual.models.base import Model
 from xlingual.outputs import Evaluation, Sample
 from xlingual.partitioning.partitioner import Partitioner
+from xlingual.reporting.evaluations import append_evaluation
 from xlingual.reporting.writers import RunWriter
+from xlingual.training.fingerprint import describe
 from xlingual.training.state import TrainState
 from xlingual.types import PyTree
+
+CONFIG_FILES = ("operative_config.gin", "weights.json", "config.json")
+"""What a model is: of a run, of a folder of weights, of an exported model; the first counts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +94,8 @@ class Evaluator(Protocol):
 class EvaluateHook:
     """Runs an evaluator, writes its numbers and keeps its results for `results.json`.
 
+    Rows go to `MODEL_DIR/evaluations.jsonl`, details beside it (`reporting.evaluations`).
+
     Attributes:
       evaluator: what measures.
       period_steps: steps between evaluations; 0 for one at the end.
@@ -113,6 +122,59 @@ class EvaluateHook:
         context.writer.write(step, evaluation.scalars)
         merge_results(context.results, evaluation.results)
         context.samples[self.evaluator.name] = tuple(evaluation.samples)
+        if jax.process_index() == 0:
+            header = evaluation_header(
+                self.evaluator, model_dir=context.model_dir, step=step, run_seed=context.seed
+            )
+            append_evaluation(context.model_dir, evaluation, header=header)
+
+
+def evaluation_header(
+    evaluator: Evaluator, *, model_dir: pathlib.Path, step: int, run_seed: int | None
+) -> dict[str, Any]:
+    """Returns what stands in front of every row of an evaluation: what was evaluated, and how.
+
+    Args:
+      evaluator: its settings have a hash of their own.
+      model_dir: the run's folder, or a folder of weights; its configuration is hashed.
+      step: updates that the parameters have seen.
+      run_seed: seed of the run; None where it is not known.
+    """
+    return {
+        "evaluator": evaluator.name,
+        "step": step,
+        "model": model_dir.absolute().name,
+        "config_hash": _config_hash(model_dir),
+        "settings_hash": _digest(json.dumps(_settings(evaluator), sort_keys=True).encode()),
+        "seed": getattr(evaluator, "seed", run_seed),
+        "run_seed": run_seed,
+    }
+
+
+def _config_hash(model_dir: pathlib.Path) -> str | None:
+    """Hash of the file that says what a model is; None where there is none."""
+    for name in CONFIG_FILES:
+        if (model_dir / name).is_file():
+            return _digest((model_dir / name).read_bytes())
+    return None
+
+
+def _settings(evaluator: Evaluator) -> Any:
+    """The arguments that an evaluator was made with; of objects of others, their class."""
+    if not dataclasses.is_dataclass(evaluator):
+        return describe(type(evaluator))
+    settings = {}
+    for field in (f for f in dataclasses.fields(evaluator) if f.init):
+        value = getattr(evaluator, field.name)
+        try:
+            settings[field.name] = describe(value)
+        except TypeError:
+            settings[field.name] = describe(type(value))
+    return settings
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def merge_results(results: dict[str, Any], new: Mapping[str, Any]) -> None:
