@@ -18,6 +18,15 @@ def plain(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def whole(value: float) -> str:
+    """Returns a score without digits.
+
+    >>> whole(61.7)
+    '62'
+    """
+    return f"{value:.0f}"
+
+
 def percent(value: float) -> str:
     """Returns a share in percent.
 
@@ -105,7 +114,7 @@ class LineChart(Chart):
         known = [dict(zip(line.xs, line.ys, strict=True)) for line in self.lines]
         places = sorted({x for line in self.lines for x in line.xs})
         stride = max(1, -(-len(places) // self.table_rows))
-        shown = sorted({*places[:: -stride], *places[:1]})
+        shown = sorted({*places[::-stride], *places[:1]})
         rows = [
             (plain(x), *(self.form(points[x]) if x in points else "–" for points in known))
             for x in shown
@@ -120,6 +129,37 @@ class LineChart(Chart):
             for line in self.lines
         )
         return f"{self.title} by {self.x_unit}: {'; '.join(ends)}."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GridChart(Chart):
+    """Many small axes of the same limits, one a task or language.
+
+    Attributes:
+      panels: (label, its lines), from the top left.
+      from_zero: whether the vertical axes begin at 0.
+    """
+
+    panels: Sequence[tuple[str, Sequence[Line]]]
+    from_zero: bool = False
+
+    def numbers(self) -> Node:
+        """Returns the first, lowest and last value of every line."""
+        rows = [
+            (label, line.label, *map(self.form, (line.ys[0], min(line.ys), line.ys[-1])))
+            for label, lines in self.panels
+            for line in lines
+        ]
+        return table(("", "line", "first", "lowest", "last"), rows, words=2, caption=self.title)
+
+    def describe(self) -> str:
+        """Returns how many there are, and the extremes of the last values."""
+        pairs = [(line.ys[-1], label) for label, lines in self.panels for line in lines]
+        low, high = min(pairs), max(pairs)
+        return (
+            f"{self.title}: {len(self.panels)} panels; last values from {self.form(low[0])} "
+            f"({low[1]}) to {self.form(high[0])} ({high[1]})."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,6 +264,7 @@ class MatrixChart(Chart):
       outline_name: what a border says.
       down_name: what rows are.
       across_name: what columns are.
+      short: how numbers are written inside the fields.
     """
 
     down: Sequence[str]
@@ -234,6 +275,7 @@ class MatrixChart(Chart):
     outline_name: str = ""
     down_name: str = "from"
     across_name: str = "to"
+    short: Form = whole
 
     def numbers(self) -> Node:
         """Returns the matrix; outlined values have `°`."""

@@ -1,7 +1,8 @@
 """Draws charts by matplotlib: once with the variables of a page, once for paper.
 
-A drawing is 440 units wide: about what half a desktop page and a whole phone give it, so that its
-letters are of the size of those around it on both.
+A drawing is 380 units wide: about what a third of a desktop page and a whole phone give it, so that
+its letters are of the size of those around it on both. Margins are counted from the letters of the
+labels: matplotlib's own layout draws everything twice.
 """
 
 import dataclasses
@@ -12,11 +13,24 @@ from typing import Any
 
 from xlingual.errors import ConfigError
 from xlingual.report_page import palette
-from xlingual.report_page.charts import Chart, DotChart, LineChart, MatrixChart
+from xlingual.report_page.charts import (
+    Chart,
+    DotChart,
+    GridChart,
+    Line,
+    LineChart,
+    MatrixChart,
+)
 from xlingual.report_page.palette import Ink
 
-WIDTH, LINE_HEIGHT, ROW_HEIGHT = 440.0, 236.0, 20.0
-"""Of drawings, in units of an SVG: points on paper."""
+WIDTH, LINE_HEIGHT, ROW_HEIGHT, LETTER = 380.0, 220.0, 21.0, 7.0
+"""Of drawings and of a letter's width, in units of an SVG: points on paper."""
+
+GRID_COLUMNS, GRID_WIDTH, GRID_HEIGHT = 4, 190.0, 112.0
+"""Of charts of many small axes: columns on paper, and the size of one."""
+
+MATRIX_WIDTH = 460.0
+"""Of matrices with few columns."""
 
 MAX_ROWS, HOVER_POINTS, PNG_DPI = 60, 60, 180
 _MARKERS = "osD^vPX*"
@@ -24,7 +38,7 @@ _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "xlingual",
     "font.family": "sans-serif",
-    "font.size": 11.5,
+    "font.size": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
@@ -32,9 +46,6 @@ _SETTINGS = {
     "axes.formatter.useoffset": False,
     "lines.linewidth": 1.7,
     "lines.solid_capstyle": "round",
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.03,
-    "figure.constrained_layout.w_pad": 0.03,
 }
 
 
@@ -46,11 +57,13 @@ class Drawing:
       svg: the document, with colours of `palette.mark`.
       titles: id of a group in it -> text under the pointer.
       hover: lines with their points in units of the drawing; empty where groups have titles.
+      boxes: left, top, width and height of the panels of a `GridChart`, in these units.
     """
 
     svg: str
-    titles: Mapping[str, str]
-    hover: Mapping[str, Any]
+    titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    hover: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    boxes: Sequence[tuple[float, float, float, float]] = ()
 
 
 def draw_svg(chart: Chart) -> Drawing:
@@ -67,18 +80,21 @@ def draw_svg(chart: Chart) -> Drawing:
         data = io.StringIO()
         figure.savefig(data, format="svg", transparent=True, metadata={"Date": None})
         hover = _hover(figure, chart) if isinstance(chart, LineChart) else {}
-    return Drawing(svg=data.getvalue(), titles=titles, hover=hover)
+        boxes = _boxes(len(chart.panels)) if isinstance(chart, GridChart) else []
+    return Drawing(svg=data.getvalue(), titles=titles, hover=hover, boxes=boxes)
 
 
 def draw_png(chart: Chart) -> bytes:
     """Returns a chart for paper, with its title and a legend; arguments as `draw_svg`."""
     with _matplotlib().rc_context(_SETTINGS):
         figure, _ = _draw(chart, palette.light)
-        axes = figure.axes[0]
-        axes.set_title(chart.title, loc="left", fontsize=12.5, color=palette.light("ink"))
-        _add_legend(axes, chart)
+        _add_legend(figure.axes[0], chart)
+        top = figure.get_figheight()
+        style = {"fontsize": 12.5, "color": palette.light("ink"), "va": "bottom"}
+        figure.text(0.02, 1 + 0.08 / top, chart.title, **style)
         data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        settings = {"dpi": PNG_DPI, "bbox_inches": "tight", "pad_inches": 0.12}
+        figure.savefig(data, format="png", metadata={"Software": None}, **settings)
     return data.getvalue()
 
 
@@ -120,6 +136,8 @@ def _matplotlib() -> Any:
 def _draw(chart: Chart, ink: Ink) -> tuple[Any, dict[str, str]]:
     if isinstance(chart, LineChart):
         return _lines(chart, ink), {}
+    if isinstance(chart, GridChart):
+        return _grid(chart, ink), {}
     if isinstance(chart, DotChart):
         return _dots(chart, ink)
     if isinstance(chart, MatrixChart):
@@ -132,18 +150,48 @@ def _axes(width: float, height: float, ink: Ink) -> tuple[Any, Any]:
         figsize=(width / 72, height / 72), dpi=72, facecolor=ink("card")
     )
     axes = figure.subplots()
+    _style(axes, ink)
+    return figure, axes
+
+
+def _style(axes: Any, ink: Ink) -> None:
     axes.set_facecolor("none")
     axes.tick_params(length=0, pad=5, labelcolor=ink("soft"), color=ink("rule"))
     axes.spines["bottom"].set_color(ink("rule"))
     axes.xaxis.label.set_color(ink("soft"))
     axes.yaxis.label.set_color(ink("soft"))
-    return figure, axes
+
+
+def _set_margins(
+    figure: Any, *, left: float, bottom: float, top: float = 8.0, right: float = 16.0
+) -> None:
+    """Leaves room around the axes, in units of the drawing."""
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    figure.subplots_adjust(
+        left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height
+    )
+
+
+def _tick_room(axes: Any, form: Any) -> float:
+    """Returns the width of the widest label at the vertical axis."""
+    low, high = sorted(axes.get_ylim())
+    labels = [form(tick) for tick in axes.get_yticks() if low <= tick <= high]
+    return 12 + LETTER * max(map(len, labels), default=1)
 
 
 def _lines(chart: LineChart, ink: Ink) -> Any:
     figure, axes = _axes(WIDTH, LINE_HEIGHT, ink)
+    _plot(axes, chart, chart.lines, ink)
+    axes.xaxis.set_major_locator(_ticks(5, integer=True))
+    axes.yaxis.set_major_locator(_ticks(5))
+    axes.set_xlabel(chart.x_unit)
+    _set_margins(figure, left=_tick_room(axes, chart.form), bottom=38)
+    return figure
+
+
+def _plot(axes: Any, chart: LineChart | GridChart, lines: Sequence[Line], ink: Ink) -> None:
     axes.grid(axis="y", color=ink("rule"), linewidth=0.8)
-    for line in chart.lines:
+    for line in lines:
         alone = len(line.xs) == 1
         style = "none" if alone else (0, (3.5, 2.2)) if line.dashed else "-"
         marker = _MARKERS[line.run % 8] if alone or (line.dashed and len(line.xs) <= 20) else None
@@ -152,26 +200,68 @@ def _lines(chart: LineChart, ink: Ink) -> Any:
             line.ys,
             color=ink(f"run{line.run % palette.NUM_SERIES}"),
             linestyle=style,
-            marker=marker,
-            markersize=4.5,
+            marker=marker if isinstance(chart, LineChart) or alone else None,
+            markersize=4,
         )
     if chart.from_zero:
         axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(_integers())
-    axes.yaxis.set_major_locator(_ticks(5))
     axes.xaxis.set_major_formatter(_formatter(lambda value: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(_formatter(chart.form))
-    axes.set_xlabel(chart.x_unit, fontsize=11)
-    if chart.unit:
-        axes.set_ylabel(chart.unit, fontsize=11)
+
+
+def _grid(chart: GridChart, ink: Ink) -> Any:
+    """Draws small axes of the same limits, each with its own labels: a page sets them anew."""
+    rows = -(-len(chart.panels) // GRID_COLUMNS)
+    figure = _matplotlib().figure.Figure(
+        figsize=(GRID_COLUMNS * GRID_WIDTH / 72, rows * GRID_HEIGHT / 72),
+        dpi=72,
+        facecolor=ink("card"),
+    )
+    all_lines = [line for _, lines in chart.panels for line in lines]
+    room = 0.0
+    for place, (label, lines) in enumerate(chart.panels):
+        axes = figure.add_axes((0, 0, 1, 1), label=str(place))
+        _style(axes, ink)
+        _plot(axes, chart, lines, ink)
+        axes.set_xlim(*_limits([x for line in all_lines for x in line.xs]))
+        low, high = _limits([y for line in all_lines for y in line.ys])
+        axes.set_ylim(0 if chart.from_zero else low, high)
+        axes.set_title(label, loc="left", fontsize=11, color=ink("ink"), pad=4, x=0)
+        axes.tick_params(labelsize=10, pad=3)
+        axes.xaxis.set_major_locator(_ticks(3, integer=True))
+        axes.yaxis.set_major_locator(_ticks(3))
+        room = room or _tick_room(axes, chart.form)
+        down, across = divmod(place, GRID_COLUMNS)
+        left, bottom = across * GRID_WIDTH + room, (rows - down - 1) * GRID_HEIGHT + 20
+        width, height = GRID_COLUMNS * GRID_WIDTH, rows * GRID_HEIGHT
+        inside = (GRID_WIDTH - room - 14, GRID_HEIGHT - 42)
+        axes.set_position((left / width, bottom / height, inside[0] / width, inside[1] / height))
     return figure
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = 0.04 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _boxes(count: int) -> list[tuple[float, float, float, float]]:
+    return [
+        (
+            place % GRID_COLUMNS * GRID_WIDTH,
+            place // GRID_COLUMNS * GRID_HEIGHT,
+            GRID_WIDTH,
+            GRID_HEIGHT,
+        )
+        for place in range(count)
+    ]
 
 
 def _dots(chart: DotChart, ink: Ink) -> tuple[Any, dict[str, str]]:
     rows = chart.rows[:MAX_ROWS]
     runs = sorted({dot.run for _, dots in rows for dot in dots})
     pitch = max(1.0, 0.42 * len(runs) + 0.2)
-    figure, axes = _axes(WIDTH, 46 + ROW_HEIGHT * pitch * len(rows), ink)
+    figure, axes = _axes(WIDTH, (46 if chart.unit else 32) + ROW_HEIGHT * pitch * len(rows), ink)
     axes.grid(axis="x", color=ink("rule"), linewidth=0.8)
     titles: dict[str, str] = {}
     if chart.reference is not None:
@@ -195,8 +285,9 @@ def _dots(chart: DotChart, ink: Ink) -> tuple[Any, dict[str, str]]:
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.xaxis.set_major_locator(_ticks(5))
     axes.xaxis.set_major_formatter(_formatter(chart.form))
-    if chart.unit:
-        axes.set_xlabel(chart.unit, fontsize=11)
+    axes.set_xlabel(chart.unit)
+    left = 14 + LETTER * max(len(label) for label, _ in rows)
+    _set_margins(figure, left=min(left, 0.6 * WIDTH), bottom=38 if chart.unit else 24, right=20)
     return figure, titles
 
 
@@ -214,10 +305,14 @@ def _dot_title(chart: DotChart, label: str, run: int) -> str:
 
 def _matrix(chart: MatrixChart, ink: Ink) -> tuple[Any, dict[str, str]]:
     rectangle = _rectangle()
-    size = min(44.0, max(11.0, 392.0 / len(chart.across)))
-    margin = 8.0 + 6.2 * max(map(len, chart.down))
-    width = max(WIDTH, margin + size * len(chart.across))
-    figure, axes = _axes(width, 48 + 0.86 * size * len(chart.down), ink)
+    left, top = (16 + LETTER * max(map(len, names)) for names in (chart.down, chart.across))
+    size = min(44.0, max(11.0, (MATRIX_WIDTH - left - 6) / len(chart.across)))
+    turned = top - 16 > size
+    top = top if turned else 24
+    figure, axes = _axes(
+        left + 6 + size * len(chart.across), top + 4 + 0.86 * size * len(chart.down), ink
+    )
+    _set_margins(figure, left=left, bottom=4, top=top, right=6)
     titles: dict[str, str] = {}
     low, high = chart.limits
     letters = min(10.5, size * 0.34)
@@ -236,16 +331,15 @@ def _matrix(chart: MatrixChart, ink: Ink) -> tuple[Any, dict[str, str]]:
         note = f"; {cell.note}" if cell.note else ""
         titles[name] = f"{row} → {column}: {chart.form(cell.value)}{outlined}{note}"
         if letters >= 6:
-            words = f"{cell.value:+.0f}" if chart.signed else f"{cell.value:.0f}"
+            words = chart.short(cell.value) + "*" * cell.starred
             style = {"ha": "center", "va": "center", "fontsize": letters}
-            words += "*" * cell.starred
             axes.text(x + 0.5, y + 0.52, words, color=ink(f"on-{colour}"), **style)
     axes.set_xlim(0, len(chart.across))
     axes.set_ylim(len(chart.down), 0)
     small = min(11.0, size * 0.8)
-    turned = {"rotation": 90} if max(map(len, chart.across)) * 6.2 > size else {}
     places = [i + 0.5 for i in range(len(chart.across))]
-    axes.set_xticks(places, chart.across, fontsize=small, color=ink("ink"), **turned)
+    style = {"rotation": 90 if turned else 0, "fontsize": small, "color": ink("ink")}
+    axes.set_xticks(places, chart.across, **style)
     places = [i + 0.5 for i in range(len(chart.down))]
     axes.set_yticks(places, chart.down, fontsize=small, color=ink("ink"))
     axes.xaxis.tick_top()
@@ -287,16 +381,10 @@ def _rectangle() -> Any:
     return Rectangle
 
 
-def _integers() -> Any:
+def _ticks(count: int, *, integer: bool = False) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=5, integer=True)
-
-
-def _ticks(count: int) -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=count)
+    return MaxNLocator(nbins=count, integer=integer, steps=[1, 2, 2.5, 5, 10])
 
 
 def _formatter(form: Any) -> Any:

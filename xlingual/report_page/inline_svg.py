@@ -8,6 +8,9 @@ from xlingual.report_page import palette
 from xlingual.report_page.drawing import Drawing
 from xlingual.report_page.markup import Node
 
+MAX_SCALE = 1.4
+"""So much larger than drawn may a picture be shown."""
+
 _FONT = re.compile(r"font: (?:\w+ )?([\d.]+)px [^;]*")
 
 
@@ -26,11 +29,17 @@ def inline(drawing: Drawing, *, name: str, label: str) -> Node:
         for key in list(node.attrib):
             value = node.attrib.pop(key).strip()
             node.set(key.rpartition("}")[2], _renamed(key, value, name))
-    for child in list(root):
-        if child.tag == "metadata":
-            root.remove(child)
+    _drop_outside_content(root)
     _add_titles(root, drawing, name)
+    if drawing.boxes:
+        root = _split(root, drawing, name)
     _drop_unused_ids(root)
+    if drawing.boxes:
+        root.set("role", "img")
+        root.set("aria-label", label)
+        return root
+    width = float(root.get("viewBox", "0 0 380 0").split()[2])
+    root.set("style", f"max-width:{width * MAX_SCALE:.0f}px")
     for key in ("width", "height", "version", "id"):
         root.attrib.pop(key, None)
     root.set("role", "img")
@@ -40,6 +49,32 @@ def inline(drawing: Drawing, *, name: str, label: str) -> Node:
         root.set("tabindex", "0")
     root.tail = None
     return root
+
+
+def _drop_outside_content(root: Node) -> None:
+    """Drops what describes the file, and the style that would hold for the whole page."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in ("metadata", "style"):
+                parent.remove(child)
+
+
+def _split(root: Node, drawing: Drawing, name: str) -> Node:
+    """Returns a picture for each panel, which flow like words; shared definitions come first."""
+    definitions = ElementTree.Element("svg", {"class": "definitions", "aria-hidden": "true"})
+    groups = {}
+    for node in root.iter():
+        if node.tag == "defs":
+            definitions.append(node)
+        if re.fullmatch(rf"{name}-axes_\d+", node.get("id", "")):
+            groups[int(node.get("id", "").rpartition("_")[2]) - 1] = node
+    panels = ElementTree.Element("div", {"class": "panels"})
+    panels.append(definitions)
+    for place, box in enumerate(drawing.boxes):
+        view = " ".join(f"{number:g}" for number in box)
+        panel = ElementTree.SubElement(panels, "svg", {"viewBox": view})
+        panel.append(groups[place])
+    return panels
 
 
 def _renamed(key: str, value: str, name: str) -> str:

@@ -5,7 +5,7 @@ import importlib.resources
 from collections.abc import Sequence
 
 from xlingual.report_page import markup, palette
-from xlingual.report_page.charts import Chart, LineChart, MatrixChart
+from xlingual.report_page.charts import Chart, GridChart, Line, LineChart, MatrixChart
 from xlingual.report_page.drawing import draw_svg
 from xlingual.report_page.inline_svg import inline
 from xlingual.report_page.markup import Node, element
@@ -25,7 +25,7 @@ def make_page(runs: Sequence[Run], sections: Sequence[Section]) -> str:
     """
     title = " · ".join(run.name for run in runs)
     links = [element("a", section.title, href=f"#{section.name}") for section in sections]
-    parts = [_section(section, len(runs)) for section in sections]
+    parts = [_section(section) for section in sections]
     body = element(
         "body",
         element("a", "Skip to the report", href="#summary", class_="skip"),
@@ -64,7 +64,7 @@ def _swatch(run: int, dashed: bool = False) -> Node:
     return element("span", class_=kind, style=f"--colour:var(--run{run % palette.NUM_SERIES})")
 
 
-def _section(section: Section, num_runs: int) -> Node:
+def _section(section: Section) -> Node:
     node = element("section", element("h2", section.title), id=section.name)
     if section.lead:
         markup.add(node, element("p", section.lead, class_="lead"))
@@ -72,18 +72,22 @@ def _section(section: Section, num_runs: int) -> Node:
         if isinstance(part, Node):
             markup.add(node, part)
         elif isinstance(part, Fold):
-            markup.add(node, markup.details(part.summary, _grid(part.charts, num_runs)))
+            markup.add(node, markup.details(part.summary, _grid(part.charts)))
         else:
-            markup.add(node, _grid(part, num_runs))
+            markup.add(node, _grid(part))
     return node
 
 
-def _grid(charts: Sequence[Chart], num_runs: int) -> Node:
-    return element("div", *(_figure(chart, num_runs) for chart in charts), class_="grid")
+def _grid(charts: Sequence[Chart]) -> Node:
+    broad = any(isinstance(chart, MatrixChart) for chart in charts)
+    figures = (_figure(chart) for chart in charts)
+    return element("div", *figures, class_="grid broad" if broad else "grid")
 
 
-def _figure(chart: Chart, num_runs: int) -> Node:
-    kind = "wide" if isinstance(chart, MatrixChart) and len(chart.across) > 14 else None
+def _figure(chart: Chart) -> Node:
+    wide = isinstance(chart, GridChart) or (
+        isinstance(chart, MatrixChart) and len(chart.across) > 14
+    )
     picture = inline(draw_svg(chart), name=chart.name, label=chart.describe())
     return element(
         "figure",
@@ -92,16 +96,21 @@ def _figure(chart: Chart, num_runs: int) -> Node:
         element("p", chart.note, class_="note") if chart.note else None,
         markup.details("Numbers", chart.numbers()),
         id=f"chart-{chart.name}",
-        class_=kind,
+        class_="wide" if wide else None,
     )
 
 
 def _line_legend(chart: Chart) -> Node | None:
     """Returns what the lines of a chart are, where the legend of the page does not tell."""
-    if not isinstance(chart, LineChart) or len({line.dashed for line in chart.lines}) < 2:
+    lines: Sequence[Line] = ()
+    if isinstance(chart, LineChart):
+        lines = chart.lines
+    elif isinstance(chart, GridChart):
+        lines = [line for _, panel in chart.panels for line in panel]
+    if len({line.dashed for line in lines}) < 2:
         return None
     words = {}
-    for line in chart.lines:
+    for line in lines:
         what = line.label.rpartition(", ")[2]
         words[what] = line
     alone = len(chart.runs) == 1
@@ -123,7 +132,9 @@ def _ramp(chart: Chart) -> Node | None:
     if chart.signed:
         high = max(abs(low), abs(high))
         low = -high
-    items = [element("li", chart.form(low), element("span", *fields, class_="ramp"), chart.form(high))]
+    items = [
+        element("li", chart.short(low), element("span", *fields, class_="ramp"), chart.short(high))
+    ]
     if chart.outline_name:
         items.append(element("li", element("span", class_="outlined"), chart.outline_name))
     return element("ul", *items, class_="key")

@@ -4,6 +4,7 @@ Runs are told apart by hues that differ in lightness too (after Okabe and Ito, 2
 Universal Design"), at a contrast of 3 or more to either ground; text has 4.5 or more.
 """
 
+import functools
 from collections.abc import Callable
 
 Ink = Callable[[str], str]
@@ -73,6 +74,7 @@ def signed_name(share: float) -> str:
     return f"signed{half + min(half, max(-half, round(share * half)))}"
 
 
+@functools.cache
 def _colours() -> dict[str, tuple[str, str]]:
     """Name -> (light, dark); `on-NAME` is for text on the colour NAME."""
     found = dict(_PLAIN)

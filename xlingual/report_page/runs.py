@@ -1,6 +1,7 @@
 """What the files of a run's folder say, as the sections of a page need it."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,16 +22,11 @@ class Curve:
 
     Attributes:
       steps: ascending.
-      values: finite, one a step.
+      values: finite, one a step, one or more.
     """
 
     steps: Sequence[int]
     values: Sequence[float]
-
-    @property
-    def last(self) -> float | None:
-        """The latest value; None of an empty curve."""
-        return self.values[-1] if self.values else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,24 +51,28 @@ class Run:
     rows: Sequence[Mapping[str, Any]] = ()
     config: str = ""
     vocabulary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    problems: Sequence[str] = ()
+    problems: list[str] = dataclasses.field(default_factory=list)
 
-    def curve(self, name: str) -> Curve:
-        """Returns a number of `metrics.jsonl` over steps; lines without it are passed over."""
-        points = {
-            int(line["step"]): float(line[name])
-            for line in self.metrics
-            if is_number(line.get("step")) and is_number(line.get(name))
-        }
-        steps = sorted(points)
-        return Curve(steps=steps, values=[points[step] for step in steps])
-
-    def last_numbers(self) -> dict[str, float]:
-        """Returns the latest value of every number of `metrics.jsonl`."""
-        found: dict[str, float] = {}
+    @functools.cached_property
+    def curves(self) -> Mapping[str, Curve]:
+        """Every number of `metrics.jsonl` over steps; a later line of a step counts."""
+        points: dict[str, dict[int, float]] = {}
         for line in self.metrics:
-            found |= {name: float(value) for name, value in line.items() if is_number(value)}
-        return found
+            step = line.get("step")
+            if is_number(step):
+                for name, value in line.items():
+                    if is_number(value):
+                        points.setdefault(name, {})[int(step)] = float(value)
+        return {
+            name: Curve(steps=steps, values=[of_name[step] for step in steps])
+            for name, of_name in points.items()
+            for steps in [sorted(of_name)]
+        }
+
+    @functools.cached_property
+    def last_numbers(self) -> Mapping[str, float]:
+        """The latest value of every number of `metrics.jsonl`."""
+        return {name: curve.values[-1] for name, curve in self.curves.items()}
 
     def latest_rows(self) -> list[Mapping[str, Any]]:
         """Returns the rows of the highest step of each evaluator."""
@@ -82,19 +82,17 @@ class Run:
             steps[key] = max(steps.get(key, -math.inf), _step(row))
         return [row for row in self.rows if _step(row) == steps[row.get("evaluator")]]
 
-    def details(
-        self, evaluator: str, step: int, dataset: str, tell: list[str] | None = None
-    ) -> list[dict[str, Any]]:
-        """Returns what the model did with each example; none where it was not kept."""
-        path = evaluations.details_path(self.folder, evaluator, step, dataset)
-        return read_json_lines(path, (tell if tell is not None else []).append)
+    def details(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Returns what the model did with each example behind a row; none where it was not kept."""
+        path = evaluations.details_path(
+            self.folder, str(row.get("evaluator")), int(row.get("step") or 0), str(row["dataset"])
+        )
+        return read_json_lines(path, self.problems.append)
 
 
 def is_number(value: Any) -> bool:
     """Whether a JSON value is a finite number."""
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def load_runs(folders: Sequence[str], vocabularies: Sequence[str] = ()) -> list[Run]:
@@ -119,8 +117,10 @@ def load_runs(folders: Sequence[str], vocabularies: Sequence[str] = ()) -> list[
         )
     for file in vocabularies:
         if not pathlib.Path(file).is_file():
-            raise ConfigError(f"--vocab_report={file}: no such file; expected what `xlingual "
-                              "vocab report VOCABULARY --json=FILE` writes")
+            raise ConfigError(
+                f"--vocab_report={file}: no such file; expected what `xlingual "
+                "vocab report VOCABULARY --json=FILE` writes"
+            )
     files = [pathlib.Path(file) for file in vocabularies] or [path / VOCABULARY for path in paths]
     files = files * len(paths) if len(files) == 1 else files
     return [
@@ -143,7 +143,9 @@ def load_run(path: pathlib.Path, *, name: str, vocabulary: pathlib.Path) -> Run:
     known = (METRICS, RESULTS, evaluations.FILE)
     if not any((path / file).is_file() for file in known):
         found = "a folder without" if path.is_dir() else "no folder with"
-        raise ConfigError(f"RUN={path}: {found} {', '.join(known)}; expected the MODEL_DIR of a run")
+        raise ConfigError(
+            f"RUN={path}: {found} {', '.join(known)}; expected the MODEL_DIR of a run"
+        )
     problems: list[str] = []
     rows = {
         tuple(row.get(key) for key in evaluations.IDENTITY): row

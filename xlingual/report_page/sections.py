@@ -48,9 +48,7 @@ class Section:
         return found
 
 
-def run_lines(
-    runs: Sequence[Run], names: Sequence[tuple[str, str, bool]]
-) -> list[Line]:
+def run_lines(runs: Sequence[Run], names: Sequence[tuple[str, str, bool]]) -> list[Line]:
     """Returns the curves of `metrics.jsonl` that are there, by run and name.
 
     Args:
@@ -60,8 +58,8 @@ def run_lines(
     lines = []
     for index, run in enumerate(runs):
         for name, words, dashed in names:
-            curve = run.curve(name)
-            if curve.values:
+            curve = run.curves.get(name)
+            if curve is not None:
                 own = f"{run.name}, {words}" if len(names) > 1 else run.name
                 label = own if len(runs) > 1 else words
                 lines.append(

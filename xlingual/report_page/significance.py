@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xlingual.evaluation import bootstrap
+from xlingual.evaluation.scores import SCORES_OF_SUMS
 from xlingual.report_page.runs import Run, is_number
 
 SEED, NUM_SAMPLES, LEVEL = 0, 1000, 0.05
@@ -44,32 +45,37 @@ def compare(
       other: what the other run has for the same metric and data.
     """
     difference = float(other["value"]) - float(row["value"])
-    sums = [_statistics(run, one) for run, one in ((first, row), (second, other))]
-    shared = [key for key in sums[0] if key in sums[1]]
-    if not shared or row.get("data_hash") != other.get("data_hash"):
+    left, right = _statistics(first, row), _statistics(second, other)
+    shared = [key for key in left if key in right]
+    same_data = row.get("data_hash") == other.get("data_hash")
+    if not shared or not same_data or len({len(left[k]) for k in shared}) != 1:
         return Comparison(difference=difference)
-    left, right = (np.asarray([one[key] for key in shared]) for one in sums)
-    p_value = bootstrap.paired_p_value(
-        bootstrap.mean_of,
-        bootstrap.with_counts(left),
-        bootstrap.with_counts(right),
-        seed=SEED,
-        num_samples=NUM_SAMPLES,
-    )
+    statistic = SCORES_OF_SUMS.get(row["metric"], bootstrap.mean_of)
+    sums = [np.asarray([of_run[key] for key in shared], np.float64) for of_run in (left, right)]
+    if np.array_equal(*sums):
+        p_value = 1.0
+    else:
+        p_value = bootstrap.paired_p_value(statistic, *sums, seed=SEED, num_samples=NUM_SAMPLES)
     return Comparison(difference=difference, p_value=p_value, num_examples=len(shared))
 
 
-def _statistics(run: Run, row: Mapping[str, Any]) -> dict[Any, float]:
-    """Returns example -> its score; empty where it was not kept."""
-    records = run.details(str(row.get("evaluator")), int(row.get("step") or 0), row["dataset"])
-    names = (row["metric"], "correct") if row["metric"] == "accuracy" else (row["metric"],)
-    found = {}
-    for place, record in enumerate(records):
-        for name in names:
-            value = record.get(name)
-            if is_number(value) or isinstance(value, bool):
-                found[record.get("id", place)] = float(value)
-                break
+def _statistics(run: Run, row: Mapping[str, Any]) -> dict[Any, Sequence[float]]:
+    """Returns example -> what its score adds to the corpus; empty where that was not kept.
+
+    These are the counts of a corpus score (`bleu_stats`), or a number by the name of the metric;
+    for an accuracy, whether the example is `correct`.
+    """
+    metric = row["metric"]
+    found: dict[Any, Sequence[float]] = {}
+    for place, record in enumerate(run.details(row)):
+        value = record.get(metric, record.get("correct") if "accuracy" in metric else None)
+        if metric in SCORES_OF_SUMS:
+            # The mean over sentences is another score than that of the corpus.
+            counts = record.get(f"{metric}_stats")
+            if isinstance(counts, list):
+                found[record.get("id", place)] = counts
+        elif is_number(value) or isinstance(value, bool):
+            found[record.get("id", place)] = (float(value), 1.0)
     return found
 
 

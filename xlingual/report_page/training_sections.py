@@ -1,12 +1,30 @@
 """How the runs went: their key figures, curves, losses by group, and shares."""
 
+import datetime
 from collections.abc import Sequence
 
-from xlingual.report_page.charts import Chart, Dot, DotChart, percent
+from xlingual.report_page.charts import (
+    Chart,
+    Dot,
+    DotChart,
+    GridChart,
+    Line,
+    LineChart,
+    percent,
+)
 from xlingual.report_page.markup import Node, element, missing, table
 from xlingual.report_page.runs import Run
-from xlingual.report_page.sections import Fold, Section, metric_chart, run_names, slug
-from xlingual.reporting.writers import format_seconds
+from xlingual.report_page.sections import (
+    Fold,
+    Section,
+    metric_chart,
+    run_lines,
+    run_names,
+    slug,
+)
+
+MAX_CHARTS = 16
+"""Groups of a kind that get a chart each; more share one of small axes."""
 
 TRAIN = "xlingual train --gin_file=FILE --gin.MODEL_DIR={folder}"
 
@@ -31,7 +49,7 @@ def summary_section(runs: Sequence[Run]) -> Section:
 
 def _key_figures(run: Run) -> dict[str, str]:
     """Returns what is known of a run, for people."""
-    last, results = run.last_numbers(), run.results
+    last, results = run.last_numbers, run.results
     numbers = {
         "Steps": (last.get("step"), lambda x: f"{x:,.0f}"),
         "Tokens seen": (
@@ -44,7 +62,7 @@ def _key_figures(run: Run) -> dict[str, str]:
         "chrF, zero-shot": (last.get("chrf/mean_zero_shot"), lambda x: f"{x:.1f}"),
         "Tokens a second": (results.get("tokens_per_second"), lambda x: f"{x:,.0f}"),
         "MFU": (last.get("mfu"), percent),
-        "Wall time": (results.get("seconds"), format_seconds),
+        "Wall time": (results.get("seconds"), lambda x: str(datetime.timedelta(seconds=round(x)))),
         "Peak memory": (results.get("peak_rss_bytes"), lambda x: f"{x / 2**30:.1f} GiB"),
     }
     return {name: form(value) for name, (value, form) in numbers.items() if value is not None}
@@ -150,18 +168,25 @@ def _flops(value: float) -> str:
 def loss_section(runs: Sequence[Run]) -> Section:
     """Returns the loss of every objective, language, direction and task over steps."""
     lead = (
-        "Cross-entropy in nats a weighted target token. A language is that of the targets. Training "
-        "loss is solid, held-out loss dashed."
+        "Cross-entropy in nats a weighted target token. A language is that of the targets. The "
+        "loss in training is solid, that of held-out examples dashed."
     )
     body: list[Node | Sequence[Chart] | Fold] = []
-    for kind in ("objective", "language"):
-        charts = _loss_charts(runs, kind)
-        if charts:
+    for kind in ("objective", "language", "task"):
+        panels = _loss_panels(runs, kind)
+        if 0 < len(panels) <= MAX_CHARTS and kind != "task":
+            charts: list[Chart] = [
+                LineChart(
+                    name=slug("loss", kind, label), title=label, lines=lines, runs=run_names(runs)
+                )
+                for label, lines in panels
+            ]
             body += [element("h3", f"By {kind}"), charts]
-    for kind in ("direction", "task"):
-        charts = _loss_charts(runs, kind)
-        if charts:
-            body.append(Fold(summary=f"By {kind}: {len(charts)} charts", charts=charts))
+        elif panels:
+            chart = GridChart(
+                name=f"loss-{kind}", title=f"Loss by {kind}", panels=panels, runs=run_names(runs)
+            )
+            body.append([chart])
     if not body:
         body.append(
             missing(
@@ -172,15 +197,17 @@ def loss_section(runs: Sequence[Run]) -> Section:
     return Section(name="losses", title="Losses by group", lead=lead, body=body)
 
 
-def _loss_charts(runs: Sequence[Run], kind: str) -> list[Chart]:
-    charts: list[Chart] = []
+def _loss_panels(runs: Sequence[Run], kind: str) -> list[tuple[str, list[Line]]]:
+    """Returns the losses of the members of a kind of groups; those without any are left out."""
+    panels = []
     for member in members(runs, kind):
         losses = loss_names(runs, f"{kind}/{member}/")
         names = [(name, _loss_words(name), False) for name in losses]
         if kind == "task":
             names.append((f"heldout_loss/{member}", "held-out", True))
-        charts += metric_chart(runs, slug("loss", kind, member), member, *names)
-    return charts
+        if lines := run_lines(runs, names):
+            panels.append((member, lines))
+    return panels
 
 
 def loss_names(runs: Sequence[Run], prefix: str) -> list[str]:
@@ -189,7 +216,7 @@ def loss_names(runs: Sequence[Run], prefix: str) -> list[str]:
         {
             name
             for run in runs
-            for name in run.last_numbers()
+            for name in run.last_numbers
             if name.startswith(prefix)
             and name.endswith("/loss")
             and name.removeprefix(prefix).count("/") == 1
@@ -210,7 +237,7 @@ def members(runs: Sequence[Run], kind: str) -> list[str]:
     """
     found = set()
     for run in runs:
-        for name in run.last_numbers():
+        for name in run.last_numbers:
             if name.startswith(f"{kind}/") and name.endswith("/share"):
                 found.add(name.removeprefix(f"{kind}/").removesuffix("/share"))
     return sorted(found)
@@ -236,13 +263,11 @@ def shares_section(runs: Sequence[Run]) -> Section:
             TRAIN.format(folder=runs[0].folder),
         )
         return Section(name="shares", title="Shares of the mixture", body=[note])
-    return Section(
-        name="shares", title="Shares of the mixture", lead=lead, body=[charts, *folds]
-    )
+    return Section(name="shares", title="Shares of the mixture", lead=lead, body=[charts, *folds])
 
 
 def _share_chart(runs: Sequence[Run], kind: str) -> list[Chart]:
-    last = [run.last_numbers() for run in runs]
+    last = [run.last_numbers for run in runs]
     rows = []
     for member in members(runs, kind):
         dots = [
@@ -267,4 +292,3 @@ def _share_chart(runs: Sequence[Run], kind: str) -> list[Chart]:
         runs=run_names(runs),
     )
     return [chart]
-
