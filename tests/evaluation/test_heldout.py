@@ -3,12 +3,16 @@
 import jax
 import numpy as np
 import pytest
+import seqio
 
 from xlingual.data import evaluation_sets, feature_converters, task_registry
 from xlingual.data.base import TaskInfo
 from xlingual.errors import ConfigError
 from xlingual.evaluation.heldout import HeldoutLoss
 from xlingual.losses.cross_entropy import CrossEntropy
+from xlingual.models.config import TransformerConfig
+from xlingual.models.encoder_decoder import EncoderDecoder
+from xlingual.partitioning.specs import split_boxes
 
 LENGTHS = {"inputs": 24, "targets": 24}
 _LOSSES = {"cross_entropy": CrossEntropy(z_loss=1e-2)}
@@ -160,3 +164,50 @@ def test_an_empty_task_is_refused_at_start_up(add_task, partitioner):
     )
     with pytest.raises(ConfigError, match="'empty' yields no example"):
         evaluator.prepare(Bigram(), partitioner, _LOSSES, Source())
+
+
+def test_bits_per_byte_are_the_likelihood_over_the_bytes_of_the_texts(add_task, partitioner):
+    pairs = [("in", "aé"), ("in", "xyz ü"), ("in", "b")]
+    task = add_task("bytes", pairs, src_lang="de", tgt_lang="fr")
+    config = TransformerConfig(
+        vocab_size=384,
+        d_model=16,
+        d_ff=32,
+        d_kv=8,
+        num_heads=2,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        dtype="float32",
+    )
+    model = EncoderDecoder(config)
+    shape = jax.ShapeDtypeStruct((2, 4), "int32")
+    features = dict.fromkeys(model.requires_features, shape)
+    params, _ = split_boxes(jax.jit(lambda key: model.init(key, features))(jax.random.key(0)))
+    evaluator = HeldoutLoss(
+        tasks=(task,), task_feature_lengths=LENGTHS, feature_converter=_CONVERTER, batch_size=2
+    )
+    evaluator.prepare(model, partitioner, _LOSSES, Source())
+    rows = {(row["metric"], row["dataset"]): row for row in evaluator(params).rows}
+    batches = evaluation_sets.load_batches(
+        task,
+        split="validation",
+        num_batches=2,
+        batch_size=2,
+        task_feature_lengths=LENGTHS,
+        feature_converter=_CONVERTER,
+    )
+    nats = num_bytes = 0.0
+    for batch in batches:
+        logits = np.asarray(jax.jit(model.apply)(params, batch).logits, np.float64)
+        log_probabilities = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+        targets, scored = batch["decoder_target_tokens"], batch["decoder_loss_weights"] > 0
+        chosen = np.take_along_axis(log_probabilities, targets[:, :, None], axis=2)[:, :, 0]
+        nats -= chosen[scored].sum()
+        kept = targets[scored]
+        num_bytes += len(seqio.ByteVocabulary().decode(kept[kept > 1].tolist()).encode())
+    found = rows["bits_per_byte", task]
+    assert found["value"] == pytest.approx(nats / np.log(2) / num_bytes, rel=1e-5)
+    assert (found["lang"], found["src_lang"], found["objective"]) == ("fr", "de", "translation")
+    assert found["data_hash"].startswith("sha256:")
+    assert rows["bits_per_byte", "lang:fr"]["value"] == found["value"]
+    assert rows["loss", task]["value"] != found["value"]

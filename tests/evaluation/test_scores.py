@@ -5,7 +5,7 @@ import pytest
 import sacrebleu
 from hypothesis import strategies as st
 
-from xlingual.evaluation.scores import score_corpus
+from xlingual.evaluation.scores import bleu_of_sums, chrf_of_sums, score_corpus
 
 _REFERENCES = ["The small cat sleeps in the house.", "Two dogs ran to the old market."]
 _HYPOTHESES = ["The small cat slept in a house.", "Two dogs run to market."]
@@ -58,3 +58,28 @@ def test_scores_do_not_depend_on_the_order_of_the_examples(pairs, data):
     first, second = (score_corpus(*zip(*rows, strict=True)) for rows in (pairs, shuffled))
     assert first.bleu == pytest.approx(second.bleu)
     assert first.chrf == pytest.approx(second.chrf)
+
+
+def test_chrf_plus_plus_equals_that_of_sacrebleu():
+    scores = score_corpus(_HYPOTHESES, _REFERENCES)
+    theirs = sacrebleu.corpus_chrf(_HYPOTHESES, [_REFERENCES], word_order=2)
+    assert scores.chrf_plus_plus == theirs.score
+    assert "nw:2|" in scores.chrf_plus_plus_signature
+    assert scores.of("chrf++") == (scores.chrf_plus_plus, scores.chrf_plus_plus_signature)
+
+
+_COUNTS = st.lists(st.integers(0, 9), min_size=8, max_size=8)
+
+
+@hypothesis.given(_COUNTS, _COUNTS)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_scores_of_sums_are_those_of_sacrebleu(numbers, others):
+    correct = [min(a, b) for a, b in zip(numbers[:4], others[:4], strict=True)]
+    total = [max(a, b) for a, b in zip(numbers[:4], others[:4], strict=True)]
+    sums = [numbers[4], others[4], *correct, *total]
+    bleu = sacrebleu.BLEU()._compute_score_from_stats(sums).score
+    grams = [n for c, t, o in zip(correct, total, others, strict=False) for n in (t, o, min(c, o))]
+    chrf = sacrebleu.CHRF(char_order=4)._compute_score_from_stats(grams).score
+    if all(total) and sums[0]:
+        assert bleu_of_sums([sums, sums]) == pytest.approx([bleu, bleu], abs=1e-9)
+    assert chrf_of_sums([grams]) == pytest.approx([chrf], abs=1e-9)

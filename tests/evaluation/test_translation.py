@@ -1,5 +1,7 @@
 """Translations are scored per direction; a perfect model gets 100, a copying one the baseline."""
 
+import json
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,13 @@ import pytest
 import sacrebleu
 import seqio
 
+import tasks.toy
+from tasks.toy_vocabulary import toy_special_tokens
 from xlingual.data import evaluation_sets
 from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
 from xlingual.evaluation.decoding_batches import make_decoding_batch
+from xlingual.evaluation.scores import METRICS, SCORES_OF_SUMS
 from xlingual.evaluation.translation import TranslationEvaluator, direction_names
 
 LENGTHS = {"inputs": 24, "targets": 24}
@@ -28,6 +33,8 @@ class Tape:
 class Copier:
     """Writes its input, and never stops by itself where the input has no EOS."""
 
+    vocab_size = 384
+
     def start_decoding(self, params, batch, *, max_length):
         del max_length
         tape = Tape(tokens=batch["encoder_input_tokens"], position=jnp.int32(0))
@@ -40,8 +47,12 @@ class Copier:
         del tokens
         index = jnp.minimum(cache.position, cache.tokens.shape[1] - 1)
         chosen = jax.lax.dynamic_index_in_dim(cache.tokens, index, axis=1, keepdims=False)
-        logits = jax.nn.one_hot(chosen, 384) * params
+        logits = jax.nn.one_hot(chosen, self.vocab_size) * params
         return logits, cache.replace(position=cache.position + 1)
+
+
+class WideCopier(Copier):
+    vocab_size = 4608
 
 
 def evaluate(tasks, model, params, partitioner, **changes):
@@ -159,3 +170,49 @@ def test_what_cannot_be_evaluated_is_refused_at_start_up(tasks, partitioner, cha
 def test_a_task_without_examples_is_refused_at_start_up(add_task, partitioner):
     with pytest.raises(ConfigError, match="'empty' yields no example"):
         evaluate([add_task("empty", [])], Copier(), None, partitioner)
+
+
+def test_rows_say_how_translations_go_wrong_and_details_give_the_scores_again(tasks, partitioner):
+    evaluation = evaluate(tasks, Copier(), jnp.ones(()), partitioner, bootstrap_samples=50)
+    again = evaluate(tasks, Copier(), jnp.ones(()), partitioner, bootstrap_samples=50)
+    assert evaluation.rows == again.rows and evaluation.details == again.details
+    rows = {(row["dataset"], row["metric"]): row for row in evaluation.rows}
+    assert rows["same", "copy_rate"]["value"] == rows["turned", "copy_rate"]["value"] == 1.0
+    assert rows["turned", "length_ratio"]["value"] == 1.0
+    assert rows["turned", "wrong_language_rate"]["value"] > 0.5  # English words are no French
+    chrf = rows["turned", "chrf"]
+    assert chrf["low"] < chrf["value"] < chrf["high"] and "nc:6" in chrf["signature"]
+    assert chrf["value"] == evaluation.results["directions"]["de-fr"]["chrf"]
+    assert rows["mean_zero_shot", "chrf"]["value"] == chrf["value"]
+    for metric in METRICS:
+        counts = np.asarray([record[f"{metric}_stats"] for record in evaluation.details["turned"]])
+        score = SCORES_OF_SUMS[metric](counts.sum(0, keepdims=True))
+        assert score == pytest.approx([rows["turned", metric]["value"]], abs=1e-9)
+    json.dumps(evaluation.rows, allow_nan=False)
+
+
+def test_two_hops_go_through_the_pivot(partitioner):
+    """A model that writes its inputs, tag and all: the second hop shows what the first wrote."""
+    evaluator = TranslationEvaluator(
+        tasks=("toy_translation_de_fr", "toy_translation_de_en"),
+        task_feature_lengths={"inputs": 64, "targets": 64},
+        split="test",
+        num_examples=2,
+        batch_size=2,
+        pivot_lang="en",
+        bootstrap_samples=0,
+    )
+    evaluator.prepare(WideCopier(), partitioner, {}, None)
+    evaluation = evaluator(jnp.ones(()))
+    records = evaluation.details["toy_translation_de_fr_two_hop"]
+    assert [record["prediction"] for record in records] == [r["source"] for r in records]
+    two_hop = {row["metric"] for row in evaluation.rows if row["metric"].endswith("_two_hop")}
+    assert {"chrf_two_hop", "bleu_two_hop"} <= two_hop
+    assert "toy_translation_de_en_two_hop" not in evaluation.details
+    inputs = evaluator._two_hop.second_inputs(["a red house", "x"])
+    special = toy_special_tokens()
+    assert inputs[0][0] == special.control_id("<2fr>")
+    assert evaluator._two_hop.first_inputs[0][0] == special.control_id("<2en>")
+    with pytest.raises(ConfigError, match="pivot_format='src_tgt'"):
+        evaluator.pivot_format = "src_tgt"
+        evaluator.prepare(WideCopier(), partitioner, {}, None)

@@ -68,7 +68,9 @@ class CachedHeldoutLoss:
             seed=self.seed,
             rows=partitioner.host_rows(self.batch_size),
         )
-        self._losses = BatchLosses(model, partitioner, losses, batches)
+        self._losses = BatchLosses(
+            model, partitioner, losses, batches, infos={info.name: info for info in source.tasks}
+        )
 
     def __call__(self, params: PyTree) -> Evaluation:
         """Returns the loss of every task and their mean; see `BatchLosses`."""

@@ -4,8 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
+
 from xlingual.data import evaluation_sets, task_registry
-from xlingual.data.base import BatchSource
+from xlingual.data.base import BatchSource, TaskInfo
 from xlingual.errors import ConfigError
 from xlingual.evaluation.heldout_loss import BatchLosses
 from xlingual.losses.base import Loss
@@ -25,7 +28,7 @@ class HeldoutLoss:
       groups: name -> tasks or mixtures (a name, names, or names -> shares) whose mean is reported
         beside the others, e.g. `target` and `replay`; their tasks are evaluated too.
       task_feature_lengths: limits of `inputs` and `targets`, in tokens.
-      feature_converter: of the model's family.
+      feature_converter: of the model's family; None takes that of the training data.
       split: the split that is read.
       num_batches: batches of each task, at most.
       batch_size: rows of a batch.
@@ -35,7 +38,7 @@ class HeldoutLoss:
 
     tasks: Sequence[str]
     task_feature_lengths: Mapping[str, int]
-    feature_converter: Any
+    feature_converter: Any = None
     split: str = "validation"
     num_batches: int = 2
     batch_size: int = 32
@@ -75,11 +78,21 @@ class HeldoutLoss:
             num_batches=self.num_batches,
             batch_size=self.batch_size,
             task_feature_lengths=self.task_feature_lengths,
-            feature_converter=self.feature_converter,
+            feature_converter=self.feature_converter or source.feature_converter,  # type: ignore[attr-defined]
             seed=self.seed,
             rows=partitioner.host_rows(self.batch_size),
         )
-        self._losses = BatchLosses(model, partitioner, losses, batches, self._members)
+        self._losses = BatchLosses(
+            model,
+            partitioner,
+            losses,
+            batches,
+            self._members,
+            infos={name: _info(name) for name in batches},
+            num_bytes={name: _count_bytes(name, of_task) for name, of_task in batches.items()}
+            if jax.process_count() == 1
+            else None,
+        )
 
     def __call__(self, params: PyTree) -> Evaluation:
         """Returns the loss of every task and their means; see `BatchLosses`."""
@@ -92,3 +105,23 @@ def _leaves(names: str | Sequence[str] | Mapping[str, float]) -> list[str]:
     found = [names] if isinstance(names, str) else list(names)
     leaves = (leaf for name in found for leaf in task_registry.leaf_shares(name)[0])
     return list(dict.fromkeys(leaves))
+
+
+def _info(name: str) -> TaskInfo:
+    data = task_registry.task_metadata(name)
+    return TaskInfo(
+        name=name, objective=data.objective, src_lang=data.src_lang, tgt_lang=data.tgt_lang
+    )
+
+
+def _count_bytes(task: str, batches: Sequence[Mapping[str, np.ndarray]]) -> int:
+    """Returns the bytes of the texts whose tokens are scored, in UTF-8."""
+    decoder, count = evaluation_sets.text_decoder(task), 0
+    for batch in batches:
+        scored = batch["decoder_loss_weights"] > 0
+        segments = batch["decoder_segment_ids"]
+        for row, tokens in enumerate(batch["decoder_target_tokens"]):
+            for segment in np.unique(segments[row][scored[row]]):
+                ids = tokens[scored[row] & (segments[row] == segment)]
+                count += len(decoder.text(ids).encode("utf-8"))
+    return count

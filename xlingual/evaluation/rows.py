@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 KEYS = (
     "src_lang",
     "tgt_lang",
@@ -65,6 +67,16 @@ def hash_texts(*columns: Iterable[str]) -> str:
             data = text.encode("utf-8", "surrogatepass")
             digest.update(b"%d:" % len(data) + data)
         digest.update(b"\n")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def hash_arrays(arrays: Iterable[np.ndarray]) -> str:
+    """Returns `sha256:...` of arrays in order: their bytes, shapes and dtypes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
     return f"sha256:{digest.hexdigest()}"
 
 

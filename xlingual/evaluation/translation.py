@@ -2,7 +2,8 @@
 
 Zero-shot directions are those whose task says `trained=False`: the mixture never pairs their two
 languages. The chrF of the untranslated source (`copy_chrf`) is the floor that a score must exceed
-to mean anything; it is high between languages that share words, and between text and code.
+to mean anything; it is high between languages that share words, and between text and code. With a
+pivot, zero-shot directions are translated through it as well, in two hops (`two_hop`).
 """
 
 import dataclasses
@@ -17,8 +18,16 @@ from xlingual.data.base import BatchSource
 from xlingual.data.evaluation_sets import EvaluationExample
 from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
+from xlingual.evaluation.bootstrap import mean_of
 from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
+from xlingual.evaluation.rows import mean_rows
 from xlingual.evaluation.scores import score_corpus
+from xlingual.evaluation.translation_rows import (
+    ScoredTranslations,
+    Translations,
+    score_translations,
+)
+from xlingual.evaluation.two_hop import SUFFIX, TwoHop
 from xlingual.losses.base import Loss
 from xlingual.models.base import Model
 from xlingual.outputs import Evaluation, Sample
@@ -43,6 +52,10 @@ class TranslationEvaluator:
       seed: which records.
       samples_per_task: decoded examples that are kept to show, at other places for each task.
       name: short name of the evaluator.
+      pivot_lang: language through which zero-shot directions between two others are translated
+        too, in two hops; None for none.
+      pivot_format: of the inputs of these tasks (`text_requests.FORMATS`).
+      bootstrap_samples: resampled corpora of each confidence interval; 0 for no intervals.
     """
 
     tasks: Sequence[str]
@@ -54,6 +67,10 @@ class TranslationEvaluator:
     seed: int = 0
     samples_per_task: int = 1
     name: str = "translation"
+    pivot_lang: str | None = None
+    pivot_format: str = "tag"
+    bootstrap_samples: int = 1000
+    _two_hop: TwoHop | None = dataclasses.field(default=None, init=False, repr=False)
     _examples: list[EvaluationExample] = dataclasses.field(
         default_factory=list, init=False, repr=False
     )
@@ -101,14 +118,40 @@ class TranslationEvaluator:
             functools.partial(_decode, model, max_length),
             out_shardings=partitioner.replicated,
         )
+        if self.pivot_lang is not None:
+            self._two_hop = TwoHop(
+                examples,
+                pivot_lang=self.pivot_lang,
+                text_format=self.pivot_format,
+                max_inputs=self.task_feature_lengths["inputs"],
+            )
+            self._shapes = BatchShapes(
+                rows=(self.batch_size,),
+                lengths=(-(-max(longest, self.task_feature_lengths["inputs"]) // 8) * 8,),
+            )
 
     def __call__(self, params: PyTree) -> Evaluation:
         """Returns the scores of every direction and their means, in [0, 100]."""
         translated: dict[str, list[tuple[EvaluationExample, str]]] = {}
-        for example, text in zip(self._examples, self._translate(params), strict=True):
+        inputs = [example.inputs for example in self._examples]
+        # Short translations go together.
+        lengths = [len(example.targets) for example in self._examples]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        texts = self._translate(params, inputs, self._examples, order)
+        for example, text in zip(self._examples, texts, strict=True):
             translated.setdefault(example.task, []).append((example, text))
         names = direction_names(list(translated))
-        directions = {names[task]: _score(task, pairs) for task, pairs in translated.items()}
+        scored = {task: self._score(pairs) for task, pairs in translated.items()}
+        directions = {
+            names[task]: _results(task, pairs, scored[task]) for task, pairs in translated.items()
+        }
+        details = {task: found.details for task, found in scored.items()}
+        rows = [row for found in scored.values() for row in found.rows]
+        for task, found in self._through_pivot(params).items():
+            scores = found.scores
+            directions[names[task]]["two_hop"] = {"bleu": scores.bleu, "chrf": scores.chrf}
+            details[f"{task}{SUFFIX}"] = found.details
+            rows += found.rows
         samples = [
             Sample(
                 task=task, source=example.source_text, target=example.target_text, prediction=text
@@ -117,24 +160,64 @@ class TranslationEvaluator:
             for example, text in _spread(pairs, number, self.samples_per_task)
         ]
         return Evaluation(
-            scalars=_means(directions), results={"directions": directions}, samples=samples
+            scalars=_means(directions),
+            results={"directions": directions},
+            samples=samples,
+            rows=[*rows, *_mean_rows(rows)],
+            details=details,
         )
 
-    def _translate(self, params: PyTree) -> list[str]:
-        """Returns the decoded text of every example, in order; short examples go together."""
-        lengths = [len(example.targets) for example in self._examples]
-        if not lengths:
+    def _score(
+        self, pairs: Sequence[tuple[EvaluationExample, str]], suffix: str = ""
+    ) -> ScoredTranslations:
+        """Returns the scores of the translations of one task."""
+        metadata = task_registry.task_metadata(pairs[0][0].task)
+        texts = Translations(
+            dataset=metadata.name,
+            src_lang=metadata.src_lang,
+            tgt_lang=metadata.tgt_lang,
+            objective=metadata.objective,
+            trained=metadata.trained,
+            sources=[example.source_text for example, _ in pairs],
+            references=[example.target_text for example, _ in pairs],
+            predictions=[text for _, text in pairs],
+        )
+        return score_translations(
+            texts, seed=self.seed, num_samples=self.bootstrap_samples, suffix=suffix
+        )
+
+    def _through_pivot(self, params: PyTree) -> dict[str, ScoredTranslations]:
+        """Returns the scores of the directions that are translated in two hops."""
+        if self._two_hop is None:
+            return {}
+        examples = self._two_hop.examples
+        first = self._translate(params, self._two_hop.first_inputs, examples)
+        second = self._translate(params, self._two_hop.second_inputs(first), examples)
+        found: dict[str, list[tuple[EvaluationExample, str]]] = {}
+        for example, text in zip(examples, second, strict=True):
+            found.setdefault(example.task, []).append((example, text))
+        return {task: self._score(pairs, SUFFIX) for task, pairs in found.items()}
+
+    def _translate(
+        self,
+        params: PyTree,
+        inputs: Sequence[np.ndarray],
+        examples: Sequence[EvaluationExample],
+        order: Sequence[int] | None = None,
+    ) -> list[str]:
+        """Returns the decoded text of each of the inputs, in order."""
+        if not inputs:
             return []
         written = decode_all(
-            [example.inputs for example in self._examples],
+            inputs,
             lambda batch, _: self._decode(params, batch),
             partitioner=self._partitioner,
             shapes=self._shapes,
-            order=sorted(range(len(lengths)), key=lengths.__getitem__),
+            order=order,
         )
         return [
             evaluation_sets.text_decoder(example.task).text(ids)
-            for example, ids in zip(self._examples, written, strict=True)
+            for example, ids in zip(examples, written, strict=True)
         ]
 
 
@@ -179,26 +262,40 @@ def _decode(model: Model, max_length: int, params: PyTree, batch: Batch) -> Arra
     return greedy_decode(model, params, batch, max_length=max_length)
 
 
-def _score(task: str, pairs: Sequence[tuple[EvaluationExample, str]]) -> dict[str, Any]:
-    """Returns the scores of the translations of one task, and of its sources as they are."""
-    metadata = task_registry.task_metadata(task)
-    references = [example.target_text for example, _ in pairs]
-    scores = score_corpus([text for _, text in pairs], references, language=metadata.tgt_lang)
+def _results(
+    task: str, pairs: Sequence[tuple[EvaluationExample, str]], scored: ScoredTranslations
+) -> dict[str, Any]:
+    """Returns the scores of one task for `results.json`, and those of its sources as they are."""
+    metadata, scores = task_registry.task_metadata(task), scored.scores
     copied = score_corpus(
-        [example.source_text for example, _ in pairs], references, language=metadata.tgt_lang
+        [example.source_text for example, _ in pairs],
+        [example.target_text for example, _ in pairs],
+        language=metadata.tgt_lang,
     )
-    matches = sum(example.target_text == text for example, text in pairs)
+    rates = {name: float(mean_of(sums.sum(0)[None])[0]) for name, sums in scored.rates.items()}
     return {
         "task": task,
         "trained": metadata.trained,
         "bleu": scores.bleu,
         "chrf": scores.chrf,
+        "chrf++": scores.chrf_plus_plus,
         "copy_chrf": copied.chrf,
-        "exact_match": 100.0 * matches / len(pairs),
+        **rates,
+        "exact_match": 100.0 * rates["exact_match"],
         "num_examples": len(pairs),
         "bleu_signature": scores.bleu_signature,
         "chrf_signature": scores.chrf_signature,
+        "chrf++_signature": scores.chrf_plus_plus_signature,
     }
+
+
+def _mean_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the means over trained and over zero-shot directions."""
+    means = []
+    for kind, trained in (("mean_trained", True), ("mean_zero_shot", False)):
+        chosen = [row for row in rows if row["trained"] == trained]
+        means += mean_rows(chosen, dataset=kind, trained=trained)
+    return means
 
 
 def _means(directions: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

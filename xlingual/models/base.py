@@ -60,6 +60,20 @@ class Model(Protocol):
           `logits` [batch, length, vocab] float32 and the last states of each stack in `hidden`.
         """
 
+    def layer_states(self, params: PyTree, batch: Batch) -> tuple[Array, Array]:
+        """Returns what every layer makes of the tokens of inputs, without dropout.
+
+        Args:
+          params: unboxed parameters.
+          batch: decoding features of the family, as for `start_decoding`.
+
+        Returns:
+          [layers + 1, batch, length, embed] activations: the embeddings, the output of each layer
+          of the stack that reads the inputs, the last after the final norm; and [batch, length]
+          bool, where there are tokens. Position i is token i of the inputs, EOS included; a start
+          token has none.
+        """
+
     def train_flops(self, tokens: TokenCounts) -> Flops:
         """Returns the operations of one training step, by part (see `models.flops`)."""
 

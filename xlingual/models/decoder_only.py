@@ -81,6 +81,29 @@ class DecoderOnly(CachedDecoding):
             DecoderOnlyNetwork.__call__, self._network, params, batch, dropout_key=dropout_key
         )
 
+    def layer_states(self, params: PyTree, batch: Batch) -> tuple[Array, Array]:
+        """Returns the states of the prompts, every layer's (see `models.base`).
+
+        Args:
+          params: unboxed parameters.
+          batch: `decoder_prefix_tokens` [batch, length] int32 and `decoder_prefix_lengths` [batch]
+            int32, as for `start_decoding`; the start token has no position in the states.
+
+        Raises:
+          ConfigError: a feature is missing.
+        """
+        check_features(batch, ("decoder_prefix_tokens", "decoder_prefix_lengths"))
+        config = dataclasses.replace(self.config, scan_layers=False, remat="none")
+        tokens, lengths = batch["decoder_prefix_tokens"], batch["decoder_prefix_lengths"]
+        states = run_network(
+            DecoderOnlyNetwork.decoder_states,
+            DecoderOnlyNetwork(config),
+            self.step_params(params),
+            tokens,
+            lengths,
+        )
+        return states[:, :, 1:], _inside(tokens, lengths)[:, 1:]
+
     def train_flops(self, tokens: TokenCounts) -> Flops:
         """Returns the operations of one training step, by part (see `models.flops`)."""
         return train_flops(self.config, tokens)
@@ -160,9 +183,8 @@ class DecoderOnlyNetwork(nn.Module):
 
     def start(self, tokens: Array, lengths: Array, max_length: int) -> tuple[Array, DecodingCache]:
         """Returns the logits after each prompt, [batch, vocab] float32, and the cache."""
-        batch_size, width = tokens.shape
-        inside = jnp.arange(width, dtype=jnp.int32)[None, :] < lengths[:, None]
-        in_prompt = inside.astype(jnp.int32)
+        batch_size = tokens.shape[0]
+        in_prompt = _inside(tokens, lengths).astype(jnp.int32)
         hidden, entries = self.decoder.decode(
             self.token_embedder(with_start(self.config, tokens)),
             self._context(in_prompt, in_prompt),
@@ -170,6 +192,12 @@ class DecoderOnlyNetwork(nn.Module):
         )
         last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)
         return self._logits(last)[:, 0], start_cache(entries, lengths, num_free=max_length)
+
+    def decoder_states(self, tokens: Array, lengths: Array) -> Array:
+        """Returns [layers + 1, batch, length, embed]: embeddings and the states of each layer."""
+        in_prompt = _inside(tokens, lengths).astype(jnp.int32)
+        embedded = self.token_embedder(with_start(self.config, tokens))
+        return self.decoder.states(embedded, self._context(in_prompt, in_prompt))
 
     def step(self, cache: DecodingCache, tokens: Array) -> tuple[Array, DecodingCache]:
         """Returns the logits after `tokens` [batch] int32, and the cache with them."""
@@ -193,3 +221,8 @@ class DecoderOnlyNetwork(nn.Module):
         if self.config.logits_via_embedding:
             return self.token_embedder.attend(hidden)
         return self.decoder.logits(hidden)
+
+
+def _inside(tokens: Array, lengths: Array) -> Array:
+    """Returns where the tokens of each row are, [batch, length] bool."""
+    return jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :] < lengths[:, None]

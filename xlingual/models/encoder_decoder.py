@@ -26,6 +26,7 @@ from xlingual.models.cache import (
 from xlingual.models.cached_decoding import CachedDecoding
 from xlingual.models.config import TransformerConfig
 from xlingual.models.flops import Flops, TokenCounts, train_flops
+from xlingual.models.stack import unstack_layers
 from xlingual.models.transformer import Decoder, Encoder
 from xlingual.outputs import ModelOutputs
 from xlingual.types import Array, Batch, PRNGKey, PyTree
@@ -91,6 +92,28 @@ class EncoderDecoder(CachedDecoding):
         return run_network(
             EncoderDecoderNetwork.__call__, self._network, params, batch, dropout_key=dropout_key
         )
+
+    def layer_states(self, params: PyTree, batch: Batch) -> tuple[Array, Array]:
+        """Returns the states of the encoder, every layer's (see `models.base`).
+
+        Args:
+          params: unboxed parameters.
+          batch: `encoder_input_tokens` [batch, length] int32, right padded with 0.
+
+        Raises:
+          ConfigError: the feature is missing.
+        """
+        check_features(batch, ("encoder_input_tokens",))
+        tokens = batch["encoder_input_tokens"]
+        config = dataclasses.replace(self.config, scan_layers=False, remat="none")
+        encoder = unstack_layers(params["encoder"], config.num_encoder_layers)
+        states = run_network(
+            EncoderDecoderNetwork.encoder_states,
+            EncoderDecoderNetwork(config),
+            {**params, "encoder": encoder},
+            tokens,
+        )
+        return states, tokens > 0
 
     def train_flops(self, tokens: TokenCounts) -> Flops:
         """Returns the operations of one training step, by part (see `models.flops`)."""
@@ -197,6 +220,12 @@ class EncoderDecoderNetwork(nn.Module):
         """Returns the logits after `tokens` [batch] int32, and the cache with them."""
         logits, entries = self._decode(tokens, step_context(cache), cache.layers)
         return logits, append(cache, entries)
+
+    def encoder_states(self, tokens: Array) -> Array:
+        """Returns [layers + 1, batch, length, embed]: embeddings and the states of each layer."""
+        source = (tokens > 0).astype(jnp.int32)
+        context = BlockContext(mask=segment_mask(source, source))
+        return self.encoder.states(self.token_embedder(tokens), context)
 
     def _encode(self, tokens: Array, segment_ids: Array) -> Array:
         """Returns encoder states, [batch, length, embed]."""

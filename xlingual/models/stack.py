@@ -87,6 +87,24 @@ def run_layers(
     return x, tuple(kept)
 
 
+def states_of_layers(
+    layers: nn.Module | Sequence[nn.Module], x: Array, context: BlockContext
+) -> list[Array]:
+    """Returns the input of a stack that is not scanned and the output of each of its layers.
+
+    Args:
+      layers: from `make_layers`.
+      x: [batch, length, embed] activations.
+      context: read by every layer.
+    """
+    if isinstance(layers, nn.Module):
+        raise TypeError("the states between the layers of a scanned stack are not to be had")
+    states = [x]
+    for layer in layers:
+        states.append(layer(states[-1], context, None)[0])
+    return states
+
+
 def unstack_layers(params: PyTree, num_layers: int) -> PyTree:
     """Returns the parameters of a scanned stack as those of the same stack without a scan.
 

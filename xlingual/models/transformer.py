@@ -3,6 +3,7 @@
 import dataclasses
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from xlingual.layers.dropout import Dropout
 from xlingual.layers.linear import LogitsDense
@@ -16,7 +17,7 @@ from xlingual.models.blocks import (
     position_bias,
 )
 from xlingual.models.config import TransformerConfig
-from xlingual.models.stack import make_layers, run_layers
+from xlingual.models.stack import make_layers, run_layers, states_of_layers
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
@@ -50,6 +51,22 @@ class Encoder(nn.Module):
             context = dataclasses.replace(context, position_bias=table)
         x, _ = run_layers(self.layers, self.dropout(x), context)
         return self.dropout(self.encoder_norm(x))
+
+    def states(self, x: Array, context: BlockContext) -> Array:
+        """Returns the embeddings and the states after each layer, the last one normalised.
+
+        Args:
+          x: [batch, length, embed] embedded tokens.
+          context: masks.
+
+        Returns:
+          [layers + 1, batch, length, embed] activations.
+        """
+        if self.config.shares_relpos:
+            table = position_bias(self.relpos_bias, context, x.shape[1])
+            context = dataclasses.replace(context, position_bias=table)
+        states = states_of_layers(self.layers, x, context)
+        return jnp.stack([*states[:-1], self.encoder_norm(states[-1])])
 
 
 class Decoder(nn.Module):
@@ -106,6 +123,22 @@ class Decoder(nn.Module):
             context = dataclasses.replace(context, position_bias=table)
         x, entries = run_layers(self.layers, self.dropout(x), context, cache)
         return self.dropout(self.decoder_norm(x)), entries
+
+    def states(self, x: Array, context: BlockContext) -> Array:
+        """Returns the embeddings and the states after each layer, the last one normalised.
+
+        Args:
+          x: [batch, length, embed] embedded tokens.
+          context: masks.
+
+        Returns:
+          [layers + 1, batch, length, embed] activations.
+        """
+        if self.config.shares_relpos:
+            table = position_bias(self.relpos_bias, context, x.shape[1])
+            context = dataclasses.replace(context, position_bias=table)
+        states = states_of_layers(self.layers, x, context)
+        return jnp.stack([*states[:-1], self.decoder_norm(states[-1])])
 
     def logits(self, hidden: Array) -> Array:
         """Returns the untied logits of states, [batch, length, vocab] float32."""
