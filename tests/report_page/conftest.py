@@ -58,8 +58,8 @@ def write_evaluations(folder, *, kept=0.5, step=100):
         predictions = [_spoil(text, kept * (1 if trained else 0.6)) for text in references]
         scores = score_corpus(predictions, references)
         common = {
-            "src_lang": source, "tgt_lang": target, "trained": trained, "num_examples": NUM_EXAMPLES,
-            "data_hash": f"sha256:{name}", "dataset": name,
+            "src_lang": source, "tgt_lang": target, "trained": trained,
+            "num_examples": NUM_EXAMPLES, "data_hash": f"sha256:{name}", "dataset": name,
         }  # fmt: skip
         limits = {"low": scores.chrf - 2, "high": scores.chrf + 2}
         rows.append(make_row(metric="chrf", value=scores.chrf, **limits, **common))

@@ -33,7 +33,7 @@ def percent(value: float) -> str:
     >>> percent(0.1234)
     '12.3%'
     """
-    return f"{value:.1%}"
+    return f"{100 * value:.3g}%"
 
 
 def one_digit(value: float) -> str:

@@ -24,7 +24,7 @@ def make_page(runs: Sequence[Run], sections: Sequence[Section]) -> str:
       sections: in the order of the page.
     """
     title = " · ".join(run.name for run in runs)
-    links = [element("a", section.title, href=f"#{section.name}") for section in sections]
+    links = [element("a", s.name.capitalize(), href=f"#{s.name}") for s in sections]
     parts = [_section(section) for section in sections]
     body = element(
         "body",

@@ -11,7 +11,7 @@ Ink = Callable[[str], str]
 """Name of a colour -> what matplotlib is given."""
 
 NUM_SERIES, NUM_STEPS, NUM_SIGNED = 8, 10, 9
-"""Colours of runs, of a scale from low to high, and of one from worse to better (the middle is 0)."""
+"""Colours of runs, of a scale from low to high, and of one from worse over 0 to better."""
 
 _PLAIN = {
     "ground": ("#fbfbf9", "#14161a"),

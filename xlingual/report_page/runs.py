@@ -5,7 +5,7 @@ import functools
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from xlingual.errors import ConfigError
 from xlingual.report_page.records import read_json, read_json_lines, read_text
@@ -90,7 +90,7 @@ class Run:
         return read_json_lines(path, self.problems.append)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a JSON value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

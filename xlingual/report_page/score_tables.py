@@ -52,13 +52,21 @@ def align(runs: Sequence[Run], rows: Sequence[Iterable[Row]]) -> list[Line]:
       runs: the first is what others are compared with.
       rows: of each run.
     """
+    return _with_comparisons(runs, group(rows))
+
+
+def group(rows: Sequence[Iterable[Row]]) -> list[Line]:
+    """Returns the lines of `align` without comparisons.
+
+    Args:
+      rows: of each run.
+    """
     found: dict[tuple[Any, ...], list[Row | None]] = {}
     for index, of_run in enumerate(rows):
         for row in of_run:
             key = tuple(row.get(name) for name in KEYS)
-            found.setdefault(key, [None] * len(runs))[index] = row
-    lines = [Line(rows=of_runs) for of_runs in found.values()]
-    return _with_comparisons(runs, lines)
+            found.setdefault(key, [None] * len(rows))[index] = row
+    return [Line(rows=of_runs) for of_runs in found.values()]
 
 
 def _with_comparisons(runs: Sequence[Run], lines: Sequence[Line]) -> list[Line]:

@@ -52,7 +52,7 @@ def compare(
         return Comparison(difference=difference)
     statistic = SCORES_OF_SUMS.get(row["metric"], bootstrap.mean_of)
     sums = [np.asarray([of_run[key] for key in shared], np.float64) for of_run in (left, right)]
-    if np.array_equal(*sums):
+    if np.array_equal(sums[0], sums[1]):
         p_value = 1.0
     else:
         p_value = bootstrap.paired_p_value(statistic, *sums, seed=SEED, num_samples=NUM_SAMPLES)
@@ -74,7 +74,7 @@ def _statistics(run: Run, row: Mapping[str, Any]) -> dict[Any, Sequence[float]]:
             counts = record.get(f"{metric}_stats")
             if isinstance(counts, list):
                 found[record.get("id", place)] = counts
-        elif is_number(value) or isinstance(value, bool):
+        elif isinstance(value, bool) or is_number(value):
             found[record.get("id", place)] = (float(value), 1.0)
     return found
 

@@ -1,7 +1,7 @@
 """What a reader checks by eye: token premiums, samples, other figures, settings, files."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlingual.data import languages
@@ -19,18 +19,21 @@ from xlingual.report_page.markup import (
     table,
 )
 from xlingual.report_page.runs import VOCABULARY, Run, is_number
-from xlingual.report_page.score_tables import Row, align, score_table
+from xlingual.report_page.score_tables import Row, align, group, score_table
 from xlingual.report_page.sections import Section, run_names
 from xlingual.report_page.transfer_sections import (
+    DIRECTION_METRICS,
     EVALUATE,
     RETRIEVAL,
-    TRANSLATION,
     direction_rows,
+    is_direction,
     label_of,
 )
 
 MAX_SAMPLES = 24
 """Cards of samples, spread evenly over the directions."""
+
+_TEXTS = ("source", "reference", "prediction")
 
 PREMIUM = "xlingual vocab report VOCABULARY --data_dir=DIR --split=validation --json={file}"
 
@@ -91,7 +94,7 @@ def samples_section(runs: Sequence[Run]) -> Section:
     title = "Samples"
     lines = [
         line
-        for line in _without_comparison([direction_rows(run) for run in runs])
+        for line in group([direction_rows(run) for run in runs])
         if line.known["metric"] == "chrf"
     ]
     found = [(line, _sample(runs, line, place)) for place, line in enumerate(lines)]
@@ -110,15 +113,6 @@ def samples_section(runs: Sequence[Run]) -> Section:
     return Section(name="samples", title=title, lead=lead, body=body)
 
 
-def _without_comparison(rows: Sequence[Iterable[Row]]) -> list[score_tables.Line]:
-    found: dict[tuple[Any, ...], list[Row | None]] = {}
-    for index, of_run in enumerate(rows):
-        for row in of_run:
-            key = tuple(row.get(name) for name in score_tables.KEYS)
-            found.setdefault(key, [None] * len(rows))[index] = row
-    return [score_tables.Line(rows=of_runs) for of_runs in found.values()]
-
-
 def _sample(
     runs: Sequence[Run], line: score_tables.Line, place: int
 ) -> list[Mapping[str, Any] | None] | None:
@@ -130,9 +124,7 @@ def _sample(
             {
                 record.get("id", number): record
                 for number, record in enumerate(records)
-                if all(
-                    isinstance(record.get(k), str) for k in ("source", "reference", "prediction")
-                )
+                if all(isinstance(record.get(name), str) for name in _TEXTS)
             }
         )
     common = [key for key in max(by_run, key=len) if all(key in r for r in by_run if r)]
@@ -185,11 +177,7 @@ def others_section(runs: Sequence[Run]) -> Section:
             for row in run.latest_rows()
             if row.get("layer") is None
             and not str(row.get("evaluator")).startswith(RETRIEVAL)
-            and not (
-                str(row.get("evaluator")).startswith(TRANSLATION)
-                and row["metric"] in ("chrf", "bleu", "chrf++")
-                and row.get("src_lang")
-            )
+            and not (is_direction(row) and row["metric"] in DIRECTION_METRICS)
         ]
         for run in runs
     ]
@@ -247,11 +235,11 @@ def settings_section(runs: Sequence[Run]) -> Section:
 
 def _changes(first: str, second: str) -> list[str]:
     """Returns the lines of settings that only one of two has, with - and +."""
-    lines = (
+    before, after = (
         [line for line in config.splitlines() if line.strip() and not line.startswith("#")]
         for config in (first, second)
     )
-    changes = difflib.unified_diff(*lines, lineterm="", n=0)
+    changes = difflib.unified_diff(before, after, lineterm="", n=0)
     return [line for line in changes if not line.startswith(("---", "+++", "@@"))]
 
 

@@ -202,7 +202,8 @@ def _loss_panels(runs: Sequence[Run], kind: str) -> list[tuple[str, list[Line]]]
     panels = []
     for member in members(runs, kind):
         losses = loss_names(runs, f"{kind}/{member}/")
-        names = [(name, _loss_words(name), False) for name in losses]
+        alone = len(losses) == 1
+        names = [(n, "training" if alone else _loss_words(n), False) for n in losses]
         if kind == "task":
             names.append((f"heldout_loss/{member}", "held-out", True))
         if lines := run_lines(runs, names):

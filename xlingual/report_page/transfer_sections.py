@@ -23,18 +23,21 @@ from xlingual.report_page.sections import Section, run_names, slug
 
 EVALUATE = "xlingual evaluate --gin_file=gin/evaluations/toy.gin --run={folder}"
 DIRECTION_METRIC = "chrf"
-RETRIEVAL, TRANSLATION = ("retrieval", "mining"), ("translation", "results.json")
-_SHOWN = ("bleu", "chrf", "chrf++")
+DIRECTION_METRICS = ("bleu", "chrf", "chrf++")
+RETRIEVAL = ("retrieval", "mining")
+"""Evaluators whose names begin so."""
 
 
 def direction_rows(run: Run) -> list[Row]:
-    """Returns the scores of translation directions; those of `results.json` if there are no others."""
-    rows = [
-        row
-        for row in run.latest_rows()
-        if row.get("src_lang") and row.get("tgt_lang") and _begins(row, TRANSLATION)
-    ]
+    """Returns the scores of translation directions; if there are none, those of `results.json`."""
+    rows = [row for row in run.latest_rows() if is_direction(row)]
     return rows or list(_rows_of_results(run.results.get("directions") or {}))
+
+
+def is_direction(row: Row) -> bool:
+    """Whether a row measures the translation of one direction."""
+    both = bool(row.get("src_lang") and row.get("tgt_lang"))
+    return both and _begins(row, ("translation", "results.json"))
 
 
 def _begins(row: Row, names: Sequence[str]) -> bool:
@@ -62,7 +65,7 @@ def _rows_of_results(directions: Mapping[str, Mapping[str, Any]]) -> Iterable[Ro
 
 
 def directions_section(runs: Sequence[Run]) -> Section:
-    """Returns the matrix of directions of each run, their differences, and all scores as a table."""
+    """Returns the matrix of directions of each run, their differences, and tables of scores."""
     title = "Translation by direction"
     rows = [direction_rows(run) for run in runs]
     if not any(rows):
@@ -78,7 +81,7 @@ def directions_section(runs: Sequence[Run]) -> Section:
     for index in range(1, len(runs)):
         charts += _difference_matrix(runs, index, lines)
     body: list[Node | Sequence[Chart]] = [charts]
-    for metric in _SHOWN:
+    for metric in DIRECTION_METRICS:
         of_metric = align(runs, [[r for r in of_run if r["metric"] == metric] for of_run in rows])
         if of_metric:
             words = {"direction": _direction, "kind": _kind, "examples": _examples}
@@ -92,8 +95,8 @@ def directions_section(runs: Sequence[Run]) -> Section:
         listed = [element("li", element("code", text)) for text in signatures]
         body.append(details("Signatures of sacrebleu", element("ul", *listed)))
     lead = (
-        "chrF, from 0 to 100. A border marks a zero-shot direction: the mixture never paired its two "
-        "languages."
+        "chrF, from 0 to 100. A border marks a zero-shot direction: the mixture never paired its "
+        "two languages."
     )
     return Section(name="directions", title=title, lead=lead, body=body)
 
