@@ -48,14 +48,14 @@ def write_metrics(folder, *, steps=100, slope=1.0):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_evaluations(folder, *, kept=0.5, step=100):
+def write_evaluations(folder, *, kept=0.5, salt="", step=100):
     """Writes translations, retrieval, and similarity by layer; `kept` letters are right."""
     rows, details = [], {}
     for source, target in DIRECTIONS:
         trained = "en" in (source, target)
         name = f"toy_{source}_{target}"
         references = [f"{TEXTS[target]} {i}" for i in range(NUM_EXAMPLES)]
-        predictions = [_spoil(text, kept * (1 if trained else 0.6)) for text in references]
+        predictions = [_spoil(text, kept * (1 if trained else 0.6), salt) for text in references]
         scores = score_corpus(predictions, references)
         common = {
             "src_lang": source, "tgt_lang": target, "trained": trained,
@@ -87,9 +87,9 @@ def write_evaluations(folder, *, kept=0.5, step=100):
     append(folder, "probes", step, layers)
 
 
-def _spoil(text, kept):
+def _spoil(text, kept, salt=""):
     """Returns the text with some letters replaced; the same ones for the same text."""
-    draws = random.Random(text)
+    draws = random.Random(salt + text)
     return "".join(c if draws.random() < kept or c == " " else "·" for c in text)
 
 
@@ -104,7 +104,7 @@ def make_run(folder, **settings):
     """Returns the folder of a run with all files."""
     folder.mkdir(parents=True)
     write_metrics(folder, slope=settings.get("slope", 1.0))
-    write_evaluations(folder, kept=settings.get("kept", 0.6))
+    write_evaluations(folder, kept=settings.get("kept", 0.6), salt=settings.get("salt", ""))
     results = {"tokens_per_second": 1234.0, "seconds": 3725.0, "peak_rss_bytes": 2**31}
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "operative_config.gin").write_text(f"SEED = {settings.get('seed', 0)}\nSTEPS = 9\n")
@@ -112,6 +112,16 @@ def make_run(folder, **settings):
     report = {"reference": "en", "languages": {c: {"premium": p} for c, p in premiums.items()}}
     (folder / "vocab_report.json").write_text(json.dumps(report))
     return folder
+
+
+@pytest.fixture(scope="session")
+def close_folders(tmp_path_factory):
+    """Two runs that are equally good, on other letters."""
+    parent = tmp_path_factory.mktemp("close")
+    for name in ("a", "b"):
+        (parent / name).mkdir()
+        write_evaluations(parent / name, salt=name)
+    return [str(parent / name) for name in ("a", "b")]
 
 
 @pytest.fixture(scope="session")

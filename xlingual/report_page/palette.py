@@ -38,7 +38,7 @@ _SIGNED = (("#a63b12", "#f4f4f1", "#0f6b6b"), ("#e08a5e", "#22262c", "#58c4c0"))
 
 def css() -> str:
     """Returns the variables: light, and dark where the reader's system is."""
-    names = _colours()
+    names = colours()
     rules = []
     for mode in (0, 1):
         body = "".join(f"--{name}:{pair[mode]};" for name, pair in names.items())
@@ -48,17 +48,17 @@ def css() -> str:
 
 def light(name: str) -> str:
     """Returns a colour for paper."""
-    return _colours()[name][0]
+    return colours()[name][0]
 
 
 def mark(name: str) -> str:
     """Returns a colour that stands for a variable until `with_variables` puts it in."""
-    return f"#fe{list(_colours()).index(name):04x}"
+    return f"#fe{list(colours()).index(name):04x}"
 
 
 def with_variables(svg: str) -> str:
     """Returns a picture with variables in place of the colours of `mark`."""
-    for name in _colours():
+    for name in colours():
         svg = svg.replace(mark(name), f"var(--{name})")
     return svg
 
@@ -75,8 +75,8 @@ def signed_name(share: float) -> str:
 
 
 @functools.cache
-def _colours() -> dict[str, tuple[str, str]]:
-    """Name -> (light, dark); `on-NAME` is for text on the colour NAME."""
+def colours() -> dict[str, tuple[str, str]]:
+    """Returns name -> (light, dark); `on-NAME` is for text on the colour NAME."""
     found = dict(_PLAIN)
     found |= {f"run{i}": pair for i, pair in enumerate(_SERIES)}
     for i in range(NUM_STEPS):
@@ -122,4 +122,4 @@ def contrast(first: str, second: str) -> float:
 
 
 def _readable(ground: str) -> str:
-    return max(("#101316", "#ffffff"), key=lambda ink: contrast(ink, ground))
+    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, ground))

@@ -83,11 +83,18 @@ class Run:
         return [row for row in self.rows if _step(row) == steps[row.get("evaluator")]]
 
     def details(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Returns what the model did with each example behind a row; none where it was not kept."""
-        path = evaluations.details_path(
-            self.folder, str(row.get("evaluator")), int(row.get("step") or 0), str(row["dataset"])
-        )
-        return read_json_lines(path, self.problems.append)
+        """Returns what the model did with each example behind a row; none where it was not kept.
+
+        A data set has a file, or one for each direction.
+        """
+        dataset = str(row["dataset"])
+        for name in (dataset, f"{dataset}.{row.get('src_lang')}-{row.get('tgt_lang')}"):
+            path = evaluations.details_path(
+                self.folder, str(row.get("evaluator")), int(row.get("step") or 0), name
+            )
+            if path.is_file():
+                return read_json_lines(path, self.problems.append)
+        return []
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:

@@ -6,6 +6,7 @@ References:
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,28 +48,32 @@ def compare(
     difference = float(other["value"]) - float(row["value"])
     left, right = _statistics(first, row), _statistics(second, other)
     shared = [key for key in left if key in right]
-    same_data = row.get("data_hash") == other.get("data_hash")
-    if not shared or not same_data or len({len(left[k]) for k in shared}) != 1:
+    if not shared or row.get("data_hash") != other.get("data_hash"):
         return Comparison(difference=difference)
-    statistic = SCORES_OF_SUMS.get(row["metric"], bootstrap.mean_of)
     sums = [np.asarray([of_run[key] for key in shared], np.float64) for of_run in (left, right)]
     if np.array_equal(sums[0], sums[1]):
         p_value = 1.0
     else:
+        statistic = _statistic(row)
         p_value = bootstrap.paired_p_value(statistic, *sums, seed=SEED, num_samples=NUM_SAMPLES)
     return Comparison(difference=difference, p_value=p_value, num_examples=len(shared))
 
 
-def _statistics(run: Run, row: Mapping[str, Any]) -> dict[Any, Sequence[float]]:
-    """Returns example -> what its score adds to the corpus; empty where that was not kept.
+def _statistic(row: Mapping[str, Any]) -> bootstrap.Statistic:
+    return SCORES_OF_SUMS.get(row["metric"], bootstrap.mean_of)
 
-    These are the counts of a corpus score (`bleu_stats`), or a number by the name of the metric;
-    for an accuracy, whether the example is `correct`.
+
+def _statistics(run: Run, row: Mapping[str, Any]) -> dict[Any, Sequence[float]]:
+    """Returns example -> what its score adds to the corpus.
+
+    These are the counts of a corpus score (`bleu_stats`), or a number by the name of the metric,
+    or whether the example is `correct`. Empty where no example was kept, or where those that were
+    do not give the score of the row: they are of another layer or criterion then.
     """
     metric = row["metric"]
     found: dict[Any, Sequence[float]] = {}
     for place, record in enumerate(run.details(row)):
-        value = record.get(metric, record.get("correct") if "accuracy" in metric else None)
+        value = record.get(metric, record.get("correct"))
         if metric in SCORES_OF_SUMS:
             # The mean over sentences is another score than that of the corpus.
             counts = record.get(f"{metric}_stats")
@@ -76,7 +81,11 @@ def _statistics(run: Run, row: Mapping[str, Any]) -> dict[Any, Sequence[float]]:
                 found[record.get("id", place)] = counts
         elif isinstance(value, bool) or is_number(value):
             found[record.get("id", place)] = (float(value), 1.0)
-    return found
+    if len({len(sums) for sums in found.values()}) != 1:
+        return {}
+    total = np.asarray(list(found.values()), np.float64).sum(axis=0, keepdims=True)
+    score = float(_statistic(row)(total)[0])
+    return found if math.isclose(score, float(row["value"]), rel_tol=1e-6, abs_tol=1e-9) else {}
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

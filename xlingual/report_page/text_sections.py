@@ -28,6 +28,7 @@ from xlingual.report_page.transfer_sections import (
     direction_rows,
     is_direction,
     label_of,
+    layered_metrics,
 )
 
 MAX_SAMPLES = 24
@@ -171,11 +172,12 @@ def _language_name(code: str) -> str:
 
 def others_section(runs: Sequence[Run]) -> Section:
     """Returns the figures that no other section shows, by evaluator."""
+    layered = layered_metrics(row for run in runs for row in run.latest_rows())
     rows = [
         [
             row
             for row in run.latest_rows()
-            if row.get("layer") is None
+            if (str(row.get("evaluator")), str(row["metric"])) not in layered
             and not str(row.get("evaluator")).startswith(RETRIEVAL)
             and not (is_direction(row) and row["metric"] in DIRECTION_METRICS)
         ]

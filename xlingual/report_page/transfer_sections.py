@@ -208,8 +208,9 @@ def retrieval_section(runs: Sequence[Run]) -> Section:
     charts: list[Chart] = []
     for metric in dict.fromkeys(str(line.known["metric"]) for line in lines):
         of_metric = [line for line in lines if line.known["metric"] == metric]
-        flat = [line for line in of_metric if line.known.get("layer") is None]
-        charts += _dots(runs, slug("retrieval", metric), metric, flat or of_metric)
+        layer = max((_layer(line.known) for line in of_metric), default=-1)
+        last = [line for line in of_metric if _layer(line.known) == layer]
+        charts += _dots(runs, slug("retrieval", metric), _words(metric), last)
     words = {"metric": _metric, "set": _dataset, "language": label_of, "examples": _examples}
     shown = score_table(runs, lines, words, caption="Retrieval")
     return Section(
@@ -218,6 +219,14 @@ def retrieval_section(runs: Sequence[Run]) -> Section:
         lead="Sentences of a language find their translations among all others.",
         body=[charts, details("All figures", shown), score_tables.note(runs)],
     )
+
+
+def _layer(row: Row) -> int:
+    return -1 if row.get("layer") is None else int(row["layer"])
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ").capitalize()
 
 
 def _metric(line: score_tables.Line) -> str:
@@ -247,7 +256,8 @@ def _dots(
             for index, row in enumerate(line.rows)
             if row is not None
         ]
-        rows.append((label_of(line) or _dataset(line), dots))
+        label = label_of(score_tables.Line(rows=[{**line.known, "layer": None}]))
+        rows.append((label or _dataset(line), dots))
     if not rows:
         return []
     rows.sort(key=lambda row: -row[1][0].value)
@@ -260,24 +270,20 @@ def layers_section(runs: Sequence[Run]) -> Section:
     """Returns measurements of single layers: the mean over languages, and every language."""
     title = "Layer by layer"
     rows = [[r for r in run.latest_rows() if r.get("layer") is not None] for run in runs]
+    several = layered_metrics(r for of_run in rows for r in of_run)
+    rows = [[r for r in of_run if _kind_of(r) in several] for of_run in rows]
     if not any(rows):
         note = missing(
-            "No layer was measured: no row of evaluations.jsonl has a layer.",
+            "No layers were compared: no metric of evaluations.jsonl has two layers.",
             EVALUATE.format(folder=runs[0].folder),
         )
         return Section(name="layers", title=title, body=[note])
-    kinds = dict.fromkeys(
-        (str(r.get("evaluator")), str(r["metric"])) for of_run in rows for r in of_run
-    )
     means: list[Chart] = []
     matrices: list[Chart] = []
-    for evaluator, metric in kinds:
-        chosen = [
-            [r for r in of_run if (str(r.get("evaluator")), r["metric"]) == (evaluator, metric)]
-            for of_run in rows
-        ]
+    for evaluator, metric in several:
+        chosen = [[r for r in of_run if _kind_of(r) == (evaluator, metric)] for of_run in rows]
         name = slug("layers", evaluator, metric)
-        means += _layer_means(runs, name, f"{metric} ({evaluator})", chosen)
+        means += _layer_means(runs, name, _words(metric), chosen)
         for index, of_run in enumerate(chosen):
             matrices += _layer_matrix(runs, index, name, metric, of_run)
     lead = "Layer 0 is the embeddings. Curves are means over languages or pairs of languages."
@@ -287,13 +293,31 @@ def layers_section(runs: Sequence[Run]) -> Section:
     return Section(name="layers", title=title, lead=lead, body=body)
 
 
+def _kind_of(row: Row) -> tuple[str, str]:
+    return str(row.get("evaluator")), str(row["metric"])
+
+
+def layered_metrics(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Returns (evaluator, metric) of what was measured at two layers or more."""
+    layers: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        if row.get("layer") is not None:
+            layers.setdefault(_kind_of(row), set()).add(int(row["layer"]))
+    return [kind for kind, found in layers.items() if len(found) > 1]
+
+
+def _of_languages(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows of a language or a pair, without their means, if there are any."""
+    return [r for r in rows if r.get("lang") or r.get("src_lang")] or list(rows)
+
+
 def _layer_means(
     runs: Sequence[Run], name: str, title: str, rows: Sequence[Sequence[Row]]
 ) -> list[Chart]:
     lines = []
     for index, of_run in enumerate(rows):
         by_layer: dict[int, list[float]] = {}
-        for row in of_run:
+        for row in _of_languages(of_run):
             by_layer.setdefault(int(row["layer"]), []).append(float(row["value"]))
         layers = sorted(by_layer)
         if layers:
@@ -308,7 +332,7 @@ def _layer_matrix(
 ) -> list[Chart]:
     """Returns languages by layers; none where there is one language."""
     cells: dict[tuple[str, str], Cell] = {}
-    for row in rows:
+    for row in _of_languages(rows):
         label = label_of(score_tables.Line(rows=[{**row, "layer": None}]))
         cells[label, str(int(row["layer"]))] = Cell(value=float(row["value"]))
     down = sorted({label for label, _ in cells})
@@ -318,7 +342,7 @@ def _layer_matrix(
     values = [cell.value for cell in cells.values()]
     chart = MatrixChart(
         name=f"{name}-{index}",
-        title=f"{metric}, {runs[index].name}" if len(runs) > 1 else metric,
+        title=f"{_words(metric)}, {runs[index].name}" if len(runs) > 1 else _words(metric),
         down=down,
         across=across,
         cells=cells,
