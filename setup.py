@@ -61,6 +61,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
         "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],
+        "browser": ["playwright>=1.49"],
         "oracle": ["torch>=2.6,<=2.13.0", "transformers>=4.50"],
         "dev": [
             "codespell>=2.3",

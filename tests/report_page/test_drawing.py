@@ -22,7 +22,10 @@ CHARTS = {
     "grid": GridChart(name="b", title="Tasks", panels=[("t1", LINES), ("t2", LINES[:1])]),
     "dots": DotChart(
         name="c", title="Shares", target_name="declared", runs=("x", "y"),
-        rows=[("de", [Dot(value=0.5, target=0.4)]), ("ar", [Dot(value=0.2, low=0.1, high=0.3, run=1)])],
+        rows=[
+            ("de", [Dot(value=0.5, target=0.4)]),
+            ("ar", [Dot(value=0.2, low=0.1, high=0.3, run=1)]),
+        ],
     ),
     "matrix": MatrixChart(
         name="d", title="chrF", down=["de"], across=["en", "ar"],
@@ -51,7 +54,7 @@ def test_hover_points_stand_on_the_line():
     assert [point[2:] for point in points] == [["10", "4"], ["20", "2"], ["30", "1"]]
     root = ElementTree.fromstring(drawing.svg)
     paths = [node.get("d", "").split() for node in root.iter() if node.tag.endswith("path")]
-    drawn = [path for path in paths if len(path) == 9][0]
+    drawn = next(path for path in paths if len(path) == 9)
     corners = [(float(drawn[i + 1]), float(drawn[i + 2])) for i in (0, 3, 6)]
     for point, corner in zip(points, corners, strict=True):
         assert point[:2] == pytest.approx(corner, abs=0.06)

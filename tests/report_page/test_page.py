@@ -11,10 +11,10 @@ from xlingual.report_page.contents import make_sections
 from xlingual.report_page.runs import load_runs
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-SECTIONS = (
-    "summary training losses shares directions retrieval layers premium samples others settings "
-    "files"
-).split()
+SECTIONS = [
+    "summary", "training", "losses", "shares", "directions", "retrieval", "layers", "premium",
+    "samples", "others", "settings", "files",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

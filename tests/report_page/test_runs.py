@@ -56,14 +56,14 @@ def test_names_tell_runs_apart(tmp_path):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no folder with metrics.jsonl"):
+    with pytest.raises(ConfigError, match=r"no folder with metrics\.jsonl"):
         load_runs([str(tmp_path / "none")])
-    with pytest.raises(ConfigError, match="a folder without metrics.jsonl"):
+    with pytest.raises(ConfigError, match=r"a folder without metrics\.jsonl"):
         load_runs([str(tmp_path)])
     (tmp_path / "metrics.jsonl").write_text("")
     with pytest.raises(ConfigError, match="every folder once"):
         load_runs([str(tmp_path), f"{tmp_path}/"])
-    with pytest.raises(ConfigError, match="vocab_report=nowhere.json"):
+    with pytest.raises(ConfigError, match=r"vocab_report=nowhere\.json"):
         load_runs([str(tmp_path)], ["nowhere.json"])
     with pytest.raises(ConfigError, match="2 files for 1 runs"):
         load_runs([str(tmp_path)], ["a", "b"])

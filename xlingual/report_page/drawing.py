@@ -305,9 +305,9 @@ def _dot_title(chart: DotChart, label: str, run: int) -> str:
 
 def _matrix(chart: MatrixChart, ink: Ink) -> tuple[Any, dict[str, str]]:
     rectangle = _rectangle()
-    left, top = (16 + LETTER * max(map(len, names)) for names in (chart.down, chart.across))
+    left, top = (14 + 6.2 * max(map(len, names)) for names in (chart.down, chart.across))
     size = min(44.0, max(11.0, (MATRIX_WIDTH - left - 6) / len(chart.across)))
-    turned = top - 16 > size
+    turned = top - 14 > size
     top = top if turned else 24
     figure, axes = _axes(
         left + 6 + size * len(chart.across), top + 4 + 0.86 * size * len(chart.down), ink

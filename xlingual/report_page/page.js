@@ -14,12 +14,18 @@
     return cursors.get(svg);
   }
 
+  function dataOf(svg) {
+    const {unit, lines} = JSON.parse(svg.dataset.hover);
+    const point = text => text.split("|").map((part, place) => (place < 2 ? Number(part) : part));
+    return {unit, lines: lines.map(line => ({...line, points: line.points.split(";").map(point)}))};
+  }
+
   function nearest(points, x) {
     return points.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
   }
 
   function show(svg, x) {
-    const {unit, lines} = JSON.parse(svg.dataset.hover);
+    const {unit, lines} = dataOf(svg);
     const found = lines.map(line => ({line, point: nearest(line.points, x)}));
     const at = found.map(one => one.point).reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
     const box = svg.viewBox.baseVal, frame = svg.getBoundingClientRect(), scale = frame.width / box.width;
@@ -60,7 +66,7 @@
       if (event.key === "Escape") hide(svg);
       if (!step) return;
       event.preventDefault();
-      const xs = [...new Set(JSON.parse(svg.dataset.hover).lines.flatMap(line => line.points.map(p => p[0])))].sort((a, b) => a - b);
+      const xs = [...new Set(dataOf(svg).lines.flatMap(line => line.points.map(p => p[0])))].sort((a, b) => a - b);
       const beyond = step > 0 ? xs.find(x => x > place + 0.05) : xs.findLast(x => x < place - 0.05);
       place = show(svg, beyond ?? xs.at(step > 0 ? -1 : 0));
     });

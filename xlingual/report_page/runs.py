@@ -114,8 +114,8 @@ def load_runs(folders: Sequence[str], vocabularies: Sequence[str] = ()) -> list[
       ConfigError: a folder is missing, holds nothing of a run or is named twice, or a vocabulary
         report is missing or one too many.
     """
-    paths = [pathlib.Path(folder).absolute() for folder in folders]
-    if len(set(paths)) < len(paths):
+    paths = [pathlib.Path(folder) for folder in folders]
+    if len({path.absolute() for path in paths}) < len(paths):
         raise ConfigError(f"runs {list(folders)}; expected every folder once")
     if len(vocabularies) not in (0, 1, len(paths)):
         raise ConfigError(
@@ -132,7 +132,9 @@ def load_runs(folders: Sequence[str], vocabularies: Sequence[str] = ()) -> list[
     files = files * len(paths) if len(files) == 1 else files
     return [
         load_run(path, name=name, vocabulary=file)
-        for path, name, file in zip(paths, _names(paths), files, strict=True)
+        for path, name, file in zip(
+            paths, _names([path.absolute() for path in paths]), files, strict=True
+        )
     ]
 
 
@@ -184,6 +186,7 @@ def _valid_rows(path: pathlib.Path, problems: list[str]) -> Iterable[Mapping[str
 
 def _names(paths: Sequence[pathlib.Path]) -> list[str]:
     """Returns the last parts of the paths, as many as tell them apart."""
+    paths = [path.absolute() for path in paths]
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]
         if len(set(names)) == len(names):

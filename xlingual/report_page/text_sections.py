@@ -31,8 +31,8 @@ from xlingual.report_page.transfer_sections import (
     layered_metrics,
 )
 
-MAX_SAMPLES = 24
-"""Cards of samples, spread evenly over the directions."""
+MAX_SAMPLES, MAX_OPEN = 36, 10
+"""Cards of samples, spread evenly over the directions, and how many need no click."""
 
 _TEXTS = ("source", "reference", "prediction")
 
@@ -108,10 +108,17 @@ def samples_section(runs: Sequence[Run]) -> Section:
         )
         return Section(name="samples", title=title, body=[note])
     stride = -(-len(kept) // MAX_SAMPLES)
-    cards = [_card(runs, line.known, texts) for line, texts in kept[::stride]]
+    chosen = sorted(kept[::stride], key=lambda one: _is_code(one[0].known))
+    cards = [_card(runs, line.known, texts) for line, texts in chosen]
     lead = "The same example for every run; every direction shows another one."
-    body = [element("div", *cards, class_="samples")]
+    body = [element("div", *cards[:MAX_OPEN], class_="samples")]
+    if more := cards[MAX_OPEN:]:
+        body.append(details(f"{len(more)} more", element("div", *more, class_="samples")))
     return Section(name="samples", title=title, lead=lead, body=body)
+
+
+def _is_code(row: Row) -> bool:
+    return any(languages.is_programming_language(str(row[s])) for s in ("src_lang", "tgt_lang"))
 
 
 def _sample(

@@ -149,7 +149,7 @@ def _useful_flops(runs: Sequence[Run]) -> list[Chart]:
         *metric_chart(
             runs,
             "useful-flops",
-            "Useful arithmetic",
+            "Useful flops a second",
             ("useful_flops_per_second", "flops a second", False),
             form=_flops,
             note="No MFU: these devices have no entry in the table of peaks (a CPU has none).",
@@ -159,10 +159,10 @@ def _useful_flops(runs: Sequence[Run]) -> list[Chart]:
 
 
 def _flops(value: float) -> str:
-    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+    for size, letter in ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M")):
         if value >= size:
-            return f"{value / size:.3g} {letter}flop/s"
-    return f"{value:.3g} flop/s"
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
 
 
 def loss_section(runs: Sequence[Run]) -> Section:
