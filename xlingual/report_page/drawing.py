@@ -323,7 +323,11 @@ def _matrix(chart: MatrixChart, ink: Ink) -> tuple[Any, dict[str, str]]:
         else:
             colour = palette.scale_name((cell.value - low) / max(high - low, 1e-9))
         name = f"cell-{y}-{x}"
-        border = {"edgecolor": ink("ink"), "linewidth": 1.5} if cell.outlined else {"linewidth": 0}
+        border = (
+            {"edgecolor": ink("ink"), "linewidth": min(1.5, 0.06 * size)}
+            if cell.outlined
+            else {"linewidth": 0}
+        )
         axes.add_patch(
             rectangle((x + 0.05, y + 0.06), 0.9, 0.88, facecolor=ink(colour), gid=name, **border)
         )

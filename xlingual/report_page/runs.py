@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -52,6 +53,11 @@ class Run:
     config: str = ""
     vocabulary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def argument(self) -> str:
+        """The folder as a word of a command line."""
+        return shlex.quote(str(self.folder))
 
     @functools.cached_property
     def curves(self) -> Mapping[str, Curve]:

@@ -36,7 +36,10 @@ MAX_SAMPLES, MAX_OPEN = 36, 10
 
 _TEXTS = ("source", "reference", "prediction")
 
-PREMIUM = "xlingual vocab report VOCABULARY --data_dir=DIR --split=validation --json={file}"
+PREMIUM = (
+    "xlingual vocab report VOCABULARY --data_dir=DIR --split=validation "
+    "--json={folder}/vocab_report.json"
+)
 
 
 def premium_section(runs: Sequence[Run]) -> Section:
@@ -54,7 +57,7 @@ def premium_section(runs: Sequence[Run]) -> Section:
     if not any(known.values()):
         note = missing(
             f"No token premium: there is no {VOCABULARY}, and --vocab_report names no other file.",
-            PREMIUM.format(file=runs[0].folder / VOCABULARY),
+            PREMIUM.format(folder=runs[0].argument),
         )
         return Section(name="premium", title=title, body=[note])
     codes = {code for premiums in known.values() for code in premiums}
@@ -104,7 +107,7 @@ def samples_section(runs: Sequence[Run]) -> Section:
         note = missing(
             "No texts were kept: `xlingual evaluate` writes every translation beside its source "
             "and reference.",
-            EVALUATE.format(folder=runs[0].folder),
+            EVALUATE.format(folder=runs[0].argument),
         )
         return Section(name="samples", title=title, body=[note])
     stride = -(-len(kept) // MAX_SAMPLES)
@@ -194,7 +197,7 @@ def others_section(runs: Sequence[Run]) -> Section:
     if not any(rows):
         note = missing(
             "No other evaluators ran: evaluations.jsonl has no further rows.",
-            EVALUATE.format(folder=runs[0].folder),
+            EVALUATE.format(folder=runs[0].argument),
         )
         return Section(name="others", title=title, body=[note])
     lines = align(runs, rows)

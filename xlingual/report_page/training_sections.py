@@ -35,7 +35,7 @@ def summary_section(runs: Sequence[Run]) -> Section:
     names = list(dict.fromkeys(name for figures in known for name in figures))
     body: Node
     if not names:
-        body = missing("No run has figures yet.", TRAIN.format(folder=runs[0].folder))
+        body = missing("No run has figures yet.", TRAIN.format(folder=runs[0].argument))
     elif len(runs) == 1:
         cells = [
             element("div", element("dt", name), element("dd", known[0][name])) for name in names
@@ -81,20 +81,16 @@ def training_section(runs: Sequence[Run]) -> Section:
     if not loss:
         note = missing(
             "There is no metrics.jsonl: the curves are written by training.",
-            TRAIN.format(folder=runs[0].folder),
+            TRAIN.format(folder=runs[0].argument),
         )
         return Section(name="training", title="Training", body=[note])
-    utilisation = metric_chart(
-        runs,
-        "mfu",
-        "Model flops utilisation",
-        ("mfu", "useful work", False),
-        ("nominal_mfu", "with padding", True),
-        form=percent,
-        from_zero=True,
-    )
-    charts: list[Chart] = [
-        *loss,
+    charts = [*loss, *_quality(runs), *_optimiser(runs), *_speed(runs)]
+    return Section(name="training", title="Training", body=[charts])
+
+
+def _quality(runs: Sequence[Run]) -> list[Chart]:
+    """Returns what is measured on held-out examples while training goes on."""
+    return [
         *metric_chart(
             runs,
             "heldout-loss",
@@ -110,6 +106,11 @@ def training_section(runs: Sequence[Run]) -> Section:
             ("chrf/mean_zero_shot", "zero-shot directions", True),
             from_zero=True,
         ),
+    ]
+
+
+def _optimiser(runs: Sequence[Run]) -> list[Chart]:
+    return [
         *metric_chart(
             runs, "learning-rate", "Learning rate", ("learning_rate", "rate", False), from_zero=True
         ),
@@ -121,6 +122,20 @@ def training_section(runs: Sequence[Run]) -> Section:
             note="Before any clip; the mean of a log period.",
             from_zero=True,
         ),
+    ]
+
+
+def _speed(runs: Sequence[Run]) -> list[Chart]:
+    utilisation = metric_chart(
+        runs,
+        "mfu",
+        "Model flops utilisation",
+        ("mfu", "useful work", False),
+        ("nominal_mfu", "with padding", True),
+        form=percent,
+        from_zero=True,
+    )
+    return [
         *metric_chart(
             runs,
             "throughput",
@@ -129,8 +144,7 @@ def training_section(runs: Sequence[Run]) -> Section:
             note="Tokens that are not padding, of all stacks; without evaluations and saving.",
             from_zero=True,
         ),
-        *utilisation,
-        *([] if utilisation else _useful_flops(runs)),
+        *(utilisation or _useful_flops(runs)),
         *metric_chart(
             runs,
             "fill",
@@ -140,7 +154,6 @@ def training_section(runs: Sequence[Run]) -> Section:
             form=percent,
         ),
     ]
-    return Section(name="training", title="Training", body=[charts])
 
 
 def _useful_flops(runs: Sequence[Run]) -> list[Chart]:
@@ -191,7 +204,7 @@ def loss_section(runs: Sequence[Run]) -> Section:
         body.append(
             missing(
                 "No losses by task: metrics.jsonl has no line of training.",
-                TRAIN.format(folder=runs[0].folder),
+                TRAIN.format(folder=runs[0].argument),
             )
         )
     return Section(name="losses", title="Losses by group", lead=lead, body=body)
@@ -261,7 +274,7 @@ def shares_section(runs: Sequence[Run]) -> Section:
     if not charts:
         note = missing(
             "No shares: metrics.jsonl has no line of training.",
-            TRAIN.format(folder=runs[0].folder),
+            TRAIN.format(folder=runs[0].argument),
         )
         return Section(name="shares", title="Shares of the mixture", body=[note])
     return Section(name="shares", title="Shares of the mixture", lead=lead, body=[charts, *folds])

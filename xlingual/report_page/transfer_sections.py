@@ -69,7 +69,7 @@ def directions_section(runs: Sequence[Run]) -> Section:
     title = "Translation by direction"
     rows = [direction_rows(run) for run in runs]
     if not any(rows):
-        note = missing("No direction was translated.", EVALUATE.format(folder=runs[0].folder))
+        note = missing("No direction was translated.", EVALUATE.format(folder=runs[0].argument))
         return Section(name="directions", title=title, body=[note])
     matrix_rows = [[r for r in of_run if r["metric"] == DIRECTION_METRIC] for of_run in rows]
     charts = [
@@ -201,7 +201,7 @@ def retrieval_section(runs: Sequence[Run]) -> Section:
         note = missing(
             "No sentences were retrieved: no row of evaluations.jsonl is of an evaluator "
             "`retrieval`.",
-            EVALUATE.format(folder=runs[0].folder),
+            EVALUATE.format(folder=runs[0].argument),
         )
         return Section(name="retrieval", title=title, body=[note])
     lines = align(runs, rows)
@@ -275,7 +275,7 @@ def layers_section(runs: Sequence[Run]) -> Section:
     if not any(rows):
         note = missing(
             "No layers were compared: no metric of evaluations.jsonl has two layers.",
-            EVALUATE.format(folder=runs[0].folder),
+            EVALUATE.format(folder=runs[0].argument),
         )
         return Section(name="layers", title=title, body=[note])
     means: list[Chart] = []
