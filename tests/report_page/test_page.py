@@ -71,6 +71,17 @@ def test_zero_shot_directions_are_outlined(run_folders):
     assert all(cell.starred and cell.value > 0 for cell in matrices[2].cells.values())
 
 
+def test_layers_are_means_over_languages_and_retrieval_is_by_language(run_folders):
+    sections = {s.name: s for s in make_sections(load_runs(run_folders))}
+    (layers,) = sections["layers"].charts()
+    assert layers.lines[0].xs == [0, 1, 2, 3]
+    assert layers.lines[0].ys == pytest.approx([0.0, 0.3, 0.6, 0.9])
+    (retrieval,) = sections["retrieval"].charts()
+    assert [(label, [dot.value for dot in dots]) for label, dots in retrieval.rows] == [
+        ("de", [0.75, 0.75]), ("ar", [0.25, 0.25]),
+    ]  # fmt: skip
+
+
 def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path, capsys):
     line = json.dumps({"step": 1, "loss": 2.0})
     (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"step": 2, "lo')

@@ -119,7 +119,7 @@ def _slim(node: Node) -> None:
         _slim(child)
         child.tail = None
         bare = child.tag == "g" and not child.attrib
-        if child.tag == "path" and child.get("style") == "fill: none":
+        if child.tag == "path" and child.get("style") == "fill:none":
             continue
         children += list(child) if bare else [child]
     node[:] = children
@@ -129,8 +129,11 @@ def _slim(node: Node) -> None:
         rules = (rule.strip() for rule in style.split(";"))
         kept = (rule.replace(": ", ":") for rule in rules if not rule.startswith("font-family"))
         node.set("style", ";".join(kept))
-    if node.tag == "path":
-        node.set("d", " ".join(_NUMBER.sub(_rounded, node.get("d", "")).split()))
+    if node.get("transform", "").startswith("rotate(-0 "):
+        del node.attrib["transform"]
+    for key in ("d", "x", "y", "width", "height", "transform"):
+        if value := node.get(key):
+            node.set(key, " ".join(_NUMBER.sub(_rounded, value).split()))
 
 
 def _rounded(found: re.Match[str]) -> str:

@@ -14,9 +14,8 @@ from xlingual.report_page.charts import (
     LineChart,
     MatrixChart,
     one_digit,
-    plain,
 )
-from xlingual.report_page.markup import Node, details, element, missing
+from xlingual.report_page.markup import Node, details, element, missing, table
 from xlingual.report_page.runs import Run
 from xlingual.report_page.score_tables import Row, align, score_table
 from xlingual.report_page.sections import Section, run_names, slug
@@ -226,7 +225,9 @@ def _layer(row: Row) -> int:
 
 
 def _words(metric: str) -> str:
-    return metric.replace("_", " ").capitalize()
+    short = {"cka": "CKA", "mexa": "MEXA", "csls": "CSLS", "f1": "F1", "map": "mAP"}
+    words = [short.get(word, word) for word in metric.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def _metric(line: score_tables.Line) -> str:
@@ -257,7 +258,7 @@ def _dots(
             if row is not None
         ]
         label = label_of(score_tables.Line(rows=[{**line.known, "layer": None}]))
-        rows.append((label or _dataset(line), dots))
+        rows.append((label or _dataset(line).rpartition(".")[2], dots))
     if not rows:
         return []
     rows.sort(key=lambda row: -row[1][0].value)
@@ -279,18 +280,14 @@ def layers_section(runs: Sequence[Run]) -> Section:
         )
         return Section(name="layers", title=title, body=[note])
     means: list[Chart] = []
-    matrices: list[Chart] = []
+    tables: list[Node] = []
     for evaluator, metric in several:
         chosen = [[r for r in of_run if _kind_of(r) == (evaluator, metric)] for of_run in rows]
         name = slug("layers", evaluator, metric)
         means += _layer_means(runs, name, _words(metric), chosen)
-        for index, of_run in enumerate(chosen):
-            matrices += _layer_matrix(runs, index, name, metric, of_run)
+        tables += _layer_table(runs, metric, chosen)
     lead = "Layer 0 is the embeddings. Curves are means over languages or pairs of languages."
-    body: list[Node | Sequence[Chart]] = [means]
-    if matrices:
-        body += [element("h3", "By language"), matrices]
-    return Section(name="layers", title=title, lead=lead, body=body)
+    return Section(name="layers", title=title, lead=lead, body=[means, *tables])
 
 
 def _kind_of(row: Row) -> tuple[str, str]:
@@ -327,30 +324,19 @@ def _layer_means(
     return [chart] if lines else []
 
 
-def _layer_matrix(
-    runs: Sequence[Run], index: int, name: str, metric: str, rows: Sequence[Row]
-) -> list[Chart]:
-    """Returns languages by layers; none where there is one language."""
-    cells: dict[tuple[str, str], Cell] = {}
-    for row in _of_languages(rows):
-        label = label_of(score_tables.Line(rows=[{**row, "layer": None}]))
-        cells[label, str(int(row["layer"]))] = Cell(value=float(row["value"]))
-    down = sorted({label for label, _ in cells})
-    if len(down) < 2:
+def _layer_table(runs: Sequence[Run], metric: str, rows: Sequence[Sequence[Row]]) -> list[Node]:
+    """Returns languages by layers of every run, to open; none where there is one language."""
+    values: dict[tuple[str, int, int], str] = {}
+    for index, of_run in enumerate(rows):
+        for row in _of_languages(of_run):
+            label = label_of(score_tables.Line(rows=[{**row, "layer": None}]))
+            form = score_tables.form_of(row)
+            values[label, index, int(row["layer"])] = form(float(row["value"]))
+    labels = sorted({label for label, _, _ in values})
+    if len(labels) < 2:
         return []
-    across = sorted({layer for _, layer in cells}, key=int)
-    values = [cell.value for cell in cells.values()]
-    chart = MatrixChart(
-        name=f"{name}-{index}",
-        title=f"{_words(metric)}, {runs[index].name}" if len(runs) > 1 else _words(metric),
-        down=down,
-        across=across,
-        cells=cells,
-        limits=(min(values), max(values)),
-        form=plain,
-        short=lambda value: f"{value:.2f}",
-        down_name="language",
-        across_name="layer",
-        runs=run_names(runs),
-    )
-    return [chart]
+    columns = sorted({(index, layer) for _, index, layer in values})
+    names = [f"{runs[index].name}, " if len(runs) > 1 else "" for index, _ in columns]
+    head = ["", *(f"{n}layer {layer}" for n, (_, layer) in zip(names, columns, strict=True))]
+    cells = [[label, *(values.get((label, *at), "–") for at in columns)] for label in labels]
+    return [details(f"{_words(metric)} by language", table(head, cells, caption=_words(metric)))]
