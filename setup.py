@@ -44,6 +44,7 @@ setuptools.setup(
         "rich>=13.7",
         "sacrebleu>=2.5",
         "safetensors>=0.8",
+        "scipy>=1.11",
         "sentencepiece>=0.2",
         "tensorboardX>=2.6",
         "tensorstore>=0.1.71",
@@ -62,6 +63,7 @@ setuptools.setup(
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
         "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],
         "browser": ["playwright>=1.49"],
+        "evaluation": ["faiss-cpu>=1.8", "mteb>=2", "py3langid>=0.4", "scikit-learn>=1.4"],
         "oracle": ["torch>=2.6,<=2.13.0", "transformers>=4.50"],
         "dev": [
             "codespell>=2.3",

@@ -196,8 +196,8 @@ def _load_weights(folder: pathlib.Path) -> _Subject:
 
 def _print_rows(name: str, evaluation: Evaluation) -> None:
     for row in evaluation.rows:
-        languages = [str(row[key]) for key in ("lang", "src_lang", "tgt_lang") if row[key]]
-        where = " ".join([row["dataset"], *("-".join(languages).split())])
+        pair = f"{row['src_lang']}-{row['tgt_lang']}" if row["src_lang"] else row["lang"] or ""
+        where = f"{row['dataset']} {pair}".rstrip()
         layer = "" if row["layer"] is None else f" layer {row['layer']}"
         sure = "" if row["low"] is None else f" [{row['low']:.4g}, {row['high']:.4g}]"
         print(f"{name:<14} {row['metric']:<28} {row['value']:10.4f}{sure} {where}{layer}")

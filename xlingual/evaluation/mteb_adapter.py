@@ -4,8 +4,8 @@
     mteb.evaluate(encoder, tasks)                      # mteb 2; mteb 1: MTEB(tasks).run(encoder)
 
 References:
-  Muennighoff et al., 2023, "MTEB: Massive Text Embedding Benchmark", arXiv:2210.07316; Enevoldsen et
-  al., 2025, "MMTEB: Massive Multilingual Text Embedding Benchmark", arXiv:2502.13595.
+  Muennighoff et al., 2023, "MTEB: Massive Text Embedding Benchmark", arXiv:2210.07316; Enevoldsen
+  et al., 2025, "MMTEB: Massive Multilingual Text Embedding Benchmark", arXiv:2502.13595.
 """
 
 import dataclasses
@@ -68,7 +68,9 @@ class MtebEncoder:
         try:
             from mteb.models import ModelMeta
         except ImportError as error:
-            raise ConfigError(f"mteb_model_meta needs mteb 2 ({error}); pip install mteb") from error
+            raise ConfigError(
+                f"mteb_model_meta needs mteb 2 ({error}); pip install mteb"
+            ) from error
         return ModelMeta.create_empty({"name": self.name, "revision": self.revision})
 
 

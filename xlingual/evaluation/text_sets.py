@@ -47,6 +47,7 @@ class TextSets:
     """Which aligned texts are read.
 
     Attributes:
+      folder: under which relative paths are looked up.
       tables: files, `.tsv` or `.tsv.gz`, whose first line names the languages of the columns; rows
         with an empty cell are left out.
       files: data set -> {language: file of one text a line, `.gz` or not}; with as many lines.
@@ -60,6 +61,7 @@ class TextSets:
       seed: of that choice.
     """
 
+    folder: str = ""
     tables: Sequence[str] = ()
     files: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     tasks: Sequence[str] = ()
@@ -77,8 +79,9 @@ class TextSets:
           ConfigError: a file is missing or not what it should be, or a set has less than two
             languages or two rows.
         """
-        found = [_read_table(pathlib.Path(path), self.langs) for path in self.tables]
-        found += [_read_files(name, paths, self.langs) for name, paths in self.files.items()]
+        root = pathlib.Path(self.folder).expanduser()
+        found = [_read_table(root / path, self.langs) for path in self.tables]
+        found += [_read_files(name, root, of, self.langs) for name, of in self.files.items()]
         if self.tasks:
             found.append(self._read_tasks())
         if not found:
@@ -154,8 +157,11 @@ def _read_table(path: pathlib.Path, langs: Sequence[str]) -> TextSet:
     return TextSet(name=stem(path), texts=columns)
 
 
-def _read_files(name: str, paths: Mapping[str, str], langs: Sequence[str]) -> TextSet:
-    columns = {code: read_lines(p) for code, p in paths.items() if not langs or code in langs}
+def _read_files(
+    name: str, root: pathlib.Path, paths: Mapping[str, str], langs: Sequence[str]
+) -> TextSet:
+    kept_paths = {code: root / p for code, p in paths.items() if not langs or code in langs}
+    columns = {code: read_lines(path) for code, path in kept_paths.items()}
     if len({len(column) for column in columns.values()}) > 1:
         sizes = {code: len(column) for code, column in columns.items()}
         raise ConfigError(f"{name}: files of {sizes} lines; expected as many in each")

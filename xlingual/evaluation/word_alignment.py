@@ -13,6 +13,7 @@ References:
 import collections
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ class GoldSet:
     gold: Sequence[Gold]
 
 
-def read_table(path: str) -> GoldSet:
+def read_table(path: pathlib.Path) -> GoldSet:
     """Returns the set of a table: header `SRC TGT sure possible`, words with spaces between them.
 
     Args:
@@ -109,14 +110,18 @@ class AlignedFiles:
     format: str = "pharaoh"
     first_index: int = 0
 
-    def read(self) -> GoldSet:
+    def read(self, root: pathlib.Path) -> GoldSet:
         """Returns the set.
+
+        Args:
+          root: folder under which relative paths are looked up.
 
         Raises:
           ConfigError: a file is missing or another length, a format or a line is wrong.
         """
-        sides = [[line.split() for line in read_lines(p)] for p in (self.sources, self.targets)]
-        lines = read_lines(self.links)
+        paths = (root / self.sources, root / self.targets)
+        sides = [[line.split() for line in read_lines(path)] for path in paths]
+        lines = read_lines(root / self.links)
         if self.format == "naacl":
             gold = alignment.parse_naacl(lines, len(sides[0]))
         elif self.format == "pharaoh":
@@ -136,6 +141,7 @@ class WordAlignmentEvaluator:
     """Aligns words by their states and compares with gold links.
 
     Attributes:
+      folder: under which relative paths are looked up.
       tables: files with a header `SRC TGT sure possible` (`read_table`).
       files: sets in three files each.
       encoding: layer and lengths; pooling and prefix do not matter.
@@ -150,6 +156,7 @@ class WordAlignmentEvaluator:
       name: short name of the evaluator.
     """
 
+    folder: str = ""
     tables: Sequence[str] = ()
     files: Sequence[AlignedFiles] = ()
     encoding: EncodingOptions = dataclasses.field(default_factory=EncodingOptions)
@@ -183,7 +190,11 @@ class WordAlignmentEvaluator:
                 raise ConfigError(f"methods: {method!r}; expected some of {tuple(METHODS)}")
         if self.token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type={self.token_type!r}; expected one of {TOKEN_TYPES}")
-        self._sets = [*map(read_table, self.tables), *(files.read() for files in self.files)]
+        root = pathlib.Path(self.folder).expanduser()
+        self._sets = [
+            *(read_table(root / path) for path in self.tables),
+            *(files.read(root) for files in self.files),
+        ]
         if not self._sets:
             raise ConfigError("WordAlignmentEvaluator has no tables and no files; expected some")
         self._vocabulary = vocabulary_of(source)
