@@ -5,13 +5,19 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := $(VENV)/bin
 MODEL_DIR ?= runs/toy
 GIN_FILE ?= gin/experiments/toy.gin
+EVALUATION ?= gin/evaluations/toy.gin
 TEST_WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
-.PHONY: train test test-all lint format types smoke oracle beam clean
+.PHONY: train report test test-all lint format types smoke oracle beam clean
 
 train: $(STAMP)
 	$(BIN)/xlingual train --gin_file=$(GIN_FILE) --gin.MODEL_DIR=$(MODEL_DIR)
+
+# Trains, evaluates with all that applies, and writes MODEL_DIR/report/report.html.
+report: train
+	$(BIN)/xlingual evaluate --gin_file=$(EVALUATION) --run=$(MODEL_DIR)
+	$(BIN)/xlingual report $(MODEL_DIR) --png
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m "not slow" --durations=40

@@ -28,7 +28,7 @@ setuptools.setup(
         *GIN_PACKAGES,
     ],
     package_dir=GIN_PACKAGES,
-    package_data={"": ["*.gin", "*.tsv", "*.json", "*.txt", "*.model"]},
+    package_data={"": ["*.gin", "*.tsv", "*.json", "*.txt", "*.model", "*.css", "*.js"]},
     include_package_data=False,
     install_requires=[
         "absl-py>=2.1",
@@ -67,6 +67,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
         "beam": ["apache-beam>=2.70,<3", "sentencepiece>=0.2,<0.2.3"],
+        "browser": ["playwright>=1.49"],
         "evaluation": ["faiss-cpu>=1.8", "mteb>=2", "py3langid>=0.4", "scikit-learn>=1.4"],
         "oracle": ["torch>=2.6,<=2.13.0", "transformers>=4.50"],
         "dev": [

@@ -27,6 +27,7 @@ RANKS = {
     "training": 5,
     "evaluation": 5,
     "compilation": 6,
+    "report_page": 6,
     "config": 7,
     "cli": 7,
 }
@@ -49,6 +50,7 @@ THIRD_PARTY = {
     "checkpointing": {"jax", "orbax", "etils", "flax", "safetensors", "tensorstore"},
     "training": {"jax", "optax", "flax", "rich"},
     "compilation": {"jax", "libtpu", "rich"},
+    "report_page": {"matplotlib"},
 }
 """What a package may import directly, beyond the standard library and numpy."""
 
