@@ -27,7 +27,7 @@ from xlingual.models.cached_decoding import CachedDecoding
 from xlingual.models.config import TransformerConfig
 from xlingual.models.flops import Flops, TokenCounts, train_flops
 from xlingual.models.transformer import Decoder, Encoder
-from xlingual.outputs import ModelOutputs
+from xlingual.outputs import ModelOutputs, Readout
 from xlingual.types import Array, Batch, PRNGKey, PyTree
 
 
@@ -172,7 +172,9 @@ class EncoderDecoderNetwork(nn.Module):
         tokens = with_start(self.config, batch["decoder_input_tokens"])
         hidden = self.decoder(self.token_embedder(tokens), context)
         return ModelOutputs(
-            logits=self._logits(hidden), hidden={"encoder": encoded, "decoder": hidden}
+            logits=self._logits(hidden),
+            hidden={"encoder": encoded, "decoder": hidden},
+            readout=self._readout(hidden),
         )
 
     def start(self, tokens: Array, max_length: int) -> tuple[Array, DecodingCache]:
@@ -215,3 +217,9 @@ class EncoderDecoderNetwork(nn.Module):
         if self.config.logits_via_embedding:
             return self.token_embedder.attend(hidden)
         return self.decoder.logits(hidden)
+
+    def _readout(self, hidden: Array) -> Readout:
+        """Returns the two factors of the logits, whose product is `_logits`."""
+        if self.config.logits_via_embedding:
+            return self.token_embedder.readout(hidden)
+        return self.decoder.readout(hidden)
