@@ -342,7 +342,7 @@ def _token_block(
     exponentials, maxima = kept
     # share * d(nll + z_loss * log_z^2) / d log_z * softmax, from exponentials of a block.
     pull = shares * (1.0 + 2.0 * options.z_loss * log_z)
-    scales = pull * jnp.exp(maxima - log_z[None, :])
+    scales = pull[None, :] * jnp.exp(maxima - log_z[None, :])
     state_gradient, table_gradient = _write_blocks(
         blocks, table_gradient, states, local, shares, (exponentials, scales), add=add
     )
