@@ -152,7 +152,8 @@ def compare(calls: Mapping[str, Call], steps: int) -> dict[str, Any]:
 
 def temporary_bytes(program: jax.stages.Compiled) -> int:
     """Returns the peak of temporary memory by the compiler's count."""
-    return int(program.memory_analysis().temp_size_in_bytes)
+    analysis = program.memory_analysis()
+    return int(analysis.temp_size_in_bytes) if analysis else 0
 
 
 def compile_loss(
@@ -199,13 +200,15 @@ def loss_call(loss: Loss, args: argparse.Namespace) -> Call:
 
 def large_memory(losses: Mapping[str, Loss], args: argparse.Namespace) -> dict[str, float]:
     """Returns the temporary bytes of each loss at `LARGE`, and full / blockwise."""
-    found = {name: temporary_bytes(compile_loss(loss, LARGE, args)) for name, loss in losses.items()}
+    found = {
+        name: temporary_bytes(compile_loss(loss, LARGE, args)) for name, loss in losses.items()
+    }
     return found | {"ratio": found["full"] / found["blockwise"]}
 
 
 def step_call(loss: Loss, args: argparse.Namespace) -> Call:
     """Returns the training step on a random batch."""
-    sizes = dict(SIZES[args.size])
+    sizes: dict[str, Any] = dict(SIZES[args.size])
     layers = sizes.pop("layers")
     config = TransformerConfig(
         vocab_size=args.vocab_size,

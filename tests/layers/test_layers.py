@@ -106,7 +106,9 @@ def test_logits_are_float32_and_scaled_only_when_tied(dtype):
     tied = embedder.apply(
         {"params": {"embedding": table}}, jnp.asarray(x, dtype), method=TokenEmbedder.attend
     )
-    untied = LogitsDense(table.shape[1], 10, dtype).apply({"params": {"kernel": table.T}}, jnp.asarray(x, dtype))
+    untied = LogitsDense(table.shape[1], 10, dtype).apply(
+        {"params": {"kernel": table.T}}, jnp.asarray(x, dtype)
+    )
     assert tied.dtype == untied.dtype == jnp.float32
     tolerance = 1e-4 if dtype == jnp.float32 else 0.15
     np.testing.assert_allclose(untied, x @ table.T, atol=tolerance)

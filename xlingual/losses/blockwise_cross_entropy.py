@@ -4,7 +4,8 @@ import dataclasses
 
 from xlingual.errors import ConfigError
 from xlingual.losses.cross_entropy import CrossEntropy
-from xlingual.losses.vocabulary_blocks import BlockOptions, blockwise_total
+from xlingual.losses.vocabulary_blocks import BlockOptions
+from xlingual.losses.vocabulary_shards import blockwise_total
 from xlingual.outputs import LossTerm, ModelOutputs
 from xlingual.types import Batch
 
@@ -14,7 +15,7 @@ class BlockwiseCrossEntropy(CrossEntropy):
     """`CrossEntropy` that never stores the logits: same options, values, gradients and metrics.
 
     For large vocabularies. Of logits it keeps [token_block, vocab] numbers at a time, see
-    `vocabulary_blocks`.
+    `vocabulary_shards`.
 
     Attributes:
       token_block: most tokens of a block, on each device. Memory grows with it; the gradient of
