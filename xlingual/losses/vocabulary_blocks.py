@@ -49,6 +49,11 @@ class BlockOptions:
         """The dimension of the table that counts the vocabulary."""
         return 0 if self.by_row else 1
 
+    @property
+    def table_axes(self) -> tuple[str, str]:
+        """The logical axes of the table."""
+        return ("vocab", "embed") if self.by_row else ("embed", "vocab")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VocabBlocks:

@@ -67,10 +67,36 @@ def _backward(
     gradients: tuple[Array, Array],
     cotangents: tuple[Array, Any],
 ) -> tuple[Array, Array, None, None]:
-    del options
     factor = cotangents[0]
-    states, table = (factor * gradient.astype(jnp.float32) for gradient in gradients)
-    return states.astype(gradients[0].dtype), table, None, None
+    states = (factor * gradients[0].astype(jnp.float32)).astype(gradients[0].dtype)
+    spec = shard_spec(gradients[1].shape, options.table_axes)
+    scale = _scale
+    if spec is not None:
+        scale = jax.shard_map(
+            _scale, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=False
+        )
+    return states, scale(gradients[1], factor), None, None
+
+
+def _scale(gradient: Array, factor: Array) -> Array:
+    """Returns the product, on processors in the memory of `gradient`.
+
+    There each of the passes that read the result next would take the product for itself, and the
+    first that needs it stored would keep two copies of the largest array of the step alive.
+    """
+    count = math.gcd(gradient.shape[0], 64)
+    rows = gradient.shape[0] // count
+
+    def in_place(gradient: Array, factor: Array) -> Array:
+        def body(index: Array, gradient: Array) -> Array:
+            part = lax.dynamic_slice_in_dim(gradient, index * rows, rows)
+            return lax.dynamic_update_slice_in_dim(gradient, factor * part, index * rows, 0)
+
+        return lax.fori_loop(0, count, body, gradient)
+
+    return lax.platform_dependent(
+        gradient, factor, cpu=in_place, default=lambda gradient, factor: factor * gradient
+    )
 
 
 blockwise_total.defvjp(_forward, _backward)
@@ -86,8 +112,7 @@ def _on_shards(
     gradients: bool,
 ) -> tuple[Any, Any]:
     """Returns `((total, statistics), (gradient of states, of table) or None)` of all devices."""
-    names = ("vocab", "embed") if options.by_row else ("embed", "vocab")
-    table_spec = shard_spec(table.shape, names)
+    table_spec = shard_spec(table.shape, options.table_axes)
     rows = shard_spec(targets.shape, ("batch", None))
     fn = functools.partial(_on_shard, options=options, gradients=gradients)
     if rows is None or table_spec is None:
