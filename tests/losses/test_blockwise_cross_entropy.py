@@ -87,13 +87,15 @@ def test_equals_cross_entropy(shape, sizes, by_row, blocks, smoothing, normalize
     assert_equal(term, expected[0][1], 1e-5)
 
 
-@pytest.mark.parametrize("by_row", [False, True])
-def test_bfloat16_states_within_their_rounding(by_row):
+@pytest.mark.parametrize(
+    "by_row, blocks", [(False, (8, 128)), (True, (8, 128)), (False, (512, 4096))]
+)
+def test_bfloat16_states_within_their_rounding(by_row, blocks):
     rng = np.random.default_rng(0)
     shape, width, vocab = (3, 7), 16, 300
     batch = make_batch(rng, shape, vocab)
     states, table = make_readout(rng, shape, width, vocab, by_row=by_row, dtype="bfloat16")
-    blockwise = BlockwiseCrossEntropy(token_block=8, vocab_block=128)
+    blockwise = BlockwiseCrossEntropy(token_block=blocks[0], vocab_block=blocks[1])
     (total, term), gradients = value_and_gradients(blockwise, states, table, batch, by_row)
     (wanted, full), wanted_gradients = value_and_gradients(
         CrossEntropy(), states, table, batch, by_row

@@ -280,7 +280,9 @@ def _write_blocks(
     """
     vocab_dim = blocks.options.vocab_dim
     high, low, _ = smoothed(blocks.options.label_smoothing, blocks.vocab_size)
-    transposed = states.T
+    # Turned once. Behind no barrier XLA may fold that into the products: slower in float32 on
+    # processors, and a product in bfloat16 that they do not have.
+    transposed = lax.optimization_barrier(states.T)
 
     def body(carry: tuple[Array, Array], part: tuple[Array, ...]) -> tuple[Any, None]:
         state_gradient, table_gradient = carry
