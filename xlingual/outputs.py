@@ -10,18 +10,39 @@ from xlingual.types import Array
 
 
 @flax.struct.dataclass
+class Readout:
+    """The two factors of the logits: `states @ table`, or `states @ table.T` where `by_row`.
+
+    A loss that reads these and not the logits keeps them from ever being computed.
+
+    Attributes:
+      states: [batch, length, embed] in the dtype of the product, scaled where logits are.
+      table: [embed, vocab], or [vocab, embed] where `by_row`; the float32 parameter, which the
+        product rounds to the dtype of `states`.
+      by_row: whether a row of `table` is one entry of the vocabulary, as in an embedding.
+    """
+
+    states: Array
+    table: Array
+    by_row: bool = flax.struct.field(pytree_node=False, default=False)
+
+
+@flax.struct.dataclass
 class ModelOutputs:
     """Everything one forward pass computes.
 
     Attributes:
-      logits: [batch, length, vocab] float32, unnormalised.
+      logits: [batch, length, vocab] float32, unnormalised; not computed in a program that does not
+        use them.
       hidden: final states by stack, e.g. `{"encoder": [batch, length, embed]}`.
       heads: outputs of extra heads by name; empty for plain models.
+      readout: what the logits are the product of; None where they are no such product.
     """
 
     logits: Array
     hidden: Mapping[str, Array] = flax.struct.field(default_factory=dict)
     heads: Mapping[str, Array] = flax.struct.field(default_factory=dict)
+    readout: Readout | None = None
 
 
 @flax.struct.dataclass

@@ -106,7 +106,9 @@ def test_logits_are_float32_and_scaled_only_when_tied(dtype):
     tied = embedder.apply(
         {"params": {"embedding": table}}, jnp.asarray(x, dtype), method=TokenEmbedder.attend
     )
-    untied = LogitsDense(10, dtype).apply({"params": {"kernel": table.T}}, jnp.asarray(x, dtype))
+    untied = LogitsDense(table.shape[1], 10, dtype).apply(
+        {"params": {"kernel": table.T}}, jnp.asarray(x, dtype)
+    )
     assert tied.dtype == untied.dtype == jnp.float32
     tolerance = 1e-4 if dtype == jnp.float32 else 0.15
     np.testing.assert_allclose(untied, x @ table.T, atol=tolerance)
@@ -122,7 +124,7 @@ def test_variance_of_every_initialiser():
     mask = np.ones((1, 1, 2, 2), bool)
     attention = nn.unbox(Attention(HEADS, D_KV, 0.0, F32).init(key, x, mask, source=x))["params"]
     mlp = nn.unbox(GatedMlp(D_FF, 0.0, F32).init(key, x))["params"]
-    logits = nn.unbox(LogitsDense(300, F32).init(key, x))["params"]
+    logits = nn.unbox(LogitsDense(x.shape[-1], 300, F32).init(key, x))["params"]
     tokens = np.zeros((1, 2), np.int32)
     embedding = nn.unbox(TokenEmbedder(300, D_MODEL, F32).init(key, tokens))["params"]
     table = RelativePositionBias(num_heads=64, num_buckets=32, max_distance=128, bidirectional=True)

@@ -15,7 +15,7 @@ from xlingual.models.encoder_decoder import EncoderDecoder
 from xlingual.models.flops import Flops
 from xlingual.optimizers.adafactor import Adafactor
 from xlingual.optimizers.schedules import constant
-from xlingual.outputs import ModelOutputs
+from xlingual.outputs import ModelOutputs, Readout
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
 
@@ -170,7 +170,11 @@ class FakeModel:
         if dropout_key is not None and self.dropout_rate:
             kept = jax.random.bernoulli(dropout_key, 1 - self.dropout_rate, states.shape)
             states = jnp.where(kept, states / (1 - self.dropout_rate), 0.0)
-        return ModelOutputs(logits=states @ params["kernel"], hidden={"decoder": states})
+        return ModelOutputs(
+            logits=states @ params["kernel"],
+            hidden={"decoder": states},
+            readout=Readout(states=states, table=params["kernel"]),
+        )
 
     def train_flops(self, tokens):
         head = 6.0 * self.width * self.vocab_size * tokens.decoder

@@ -18,7 +18,7 @@ from xlingual.errors import ConfigError
 from xlingual.layers.fused_attention.attend import KERNELS, fused_attention, most_keys
 from xlingual.layers.maintained_attention import cudnn_attention, splash_attention
 from xlingual.layers.pattern import AttentionPattern, RelativeBias
-from xlingual.partitioning.constraints import activation_spec, target_platform
+from xlingual.partitioning.constraints import shard_spec, target_platform
 from xlingual.types import Array
 
 MIN_LENGTH = 512
@@ -185,8 +185,8 @@ def kernel_attention(
     Returns:
       [batch, q, heads, d_kv], same dtype as `query`; nothing in particular for padding.
     """
-    rows = activation_spec(query.shape, ("batch", None, "heads", None))
-    shared = activation_spec(key.shape, ("batch", None, "kv_heads", None))
+    rows = shard_spec(query.shape, ("batch", None, "heads", None))
+    shared = shard_spec(key.shape, ("batch", None, "kv_heads", None))
     if dropout_mask is not None or (rows is not None and shared != rows):
         # Every head of queries gets keys of its own where it drops others, or where the heads of
         # keys are too few to be cut.

@@ -6,6 +6,7 @@ import numpy as np
 
 from xlingual.layers.linear import matmul
 from xlingual.layers.parameters import make_parameter
+from xlingual.outputs import Readout
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
@@ -65,6 +66,11 @@ class TokenEmbedder(nn.Module):
         Returns:
           [batch, length, vocab] float32.
         """
+        states = self.readout(x).states
+        return matmul(states, self.embedding.T.astype(self.dtype), jnp.float32)
+
+    def readout(self, x: Array) -> Readout:
+        """Returns the two factors of the tied logits of `x`, [batch, length, embed] `dtype`."""
         if self.scale_logits:
             x = x.astype(jnp.float32) / np.sqrt(self.d_model).astype(np.float32)
-        return matmul(x.astype(self.dtype), self.embedding.T.astype(self.dtype), jnp.float32)
+        return Readout(states=x.astype(self.dtype), table=self.embedding, by_row=True)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.layers.parameters import Initializer, fan_in_truncated_normal, make_parameter
+from xlingual.outputs import Readout
 from xlingual.types import Array, LogicalAxes
 
 
@@ -45,14 +46,25 @@ class LogitsDense(nn.Module):
     """The untied output layer, embed -> vocab, with float32 results and no scaling.
 
     Attributes:
+      d_model: size of a state.
       vocab_size: number of rows of the output vocabulary.
       dtype: dtype of the operands; products are summed and returned in float32.
     """
 
+    d_model: int
     vocab_size: int
     dtype: jnp.dtype
 
-    @nn.compact
+    def setup(self) -> None:
+        """Makes the kernel."""
+        self.kernel = make_parameter(
+            self,
+            "kernel",
+            fan_in_truncated_normal(),
+            (self.d_model, self.vocab_size),
+            ("embed", "vocab"),
+        )
+
     def __call__(self, x: Array) -> Array:
         """Returns unnormalised scores of every vocabulary entry.
 
@@ -62,14 +74,12 @@ class LogitsDense(nn.Module):
         Returns:
           [batch, length, vocab] float32.
         """
-        kernel = make_parameter(
-            self,
-            "kernel",
-            fan_in_truncated_normal(),
-            (x.shape[-1], self.vocab_size),
-            ("embed", "vocab"),
-        )
-        return matmul(x.astype(self.dtype), kernel.astype(self.dtype), jnp.float32)
+        states = self.readout(x).states
+        return matmul(states, self.kernel.astype(self.dtype), jnp.float32)
+
+    def readout(self, x: Array) -> Readout:
+        """Returns the two factors of the logits of `x`, [batch, length, embed] `dtype`."""
+        return Readout(states=x.astype(self.dtype), table=self.kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -103,6 +103,8 @@ def check_losses(losses: Mapping[str, Loss], outputs: ModelOutputs, batch: Batch
 
 def _output_names(outputs: ModelOutputs) -> Iterable[str]:
     yield "logits"
+    if outputs.readout is not None:
+        yield "readout"
     yield from (f"hidden/{name}" for name in outputs.hidden)
     yield from (f"heads/{name}" for name in outputs.heads)
 

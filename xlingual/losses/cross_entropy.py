@@ -24,6 +24,8 @@ from xlingual.outputs import LossTerm, Metric, ModelOutputs
 from xlingual.types import Array, Batch
 
 NormalizeBy = Literal["weights", "none", "positions", "sequences"]
+TokenStatistics = tuple[Array, Array, Array]
+"""`(nll, log_z, is_best)` of each token, see `token_statistics`."""
 _TOKEN_FEATURES = ("decoder_target_tokens", "decoder_loss_weights")
 
 
@@ -104,20 +106,46 @@ class CrossEntropy:
           and smoothing), `z_loss` (its part of it), `accuracy` (1 where no logit exceeds the
           target's).
         """
-        weights = batch["decoder_loss_weights"].astype(jnp.float32)
-        nll, log_z, is_best = token_statistics(
+        statistics = token_statistics(
             outputs.logits, batch["decoder_target_tokens"], self.label_smoothing
         )
+        nll, log_z, _ = statistics
+        total = jnp.sum((nll + self.z_loss * jnp.square(log_z)) * self.shares(batch))
+        return self.make_term(total, statistics, batch)
+
+    def shares(self, batch: Batch) -> Array:
+        """Returns the factor of each token's loss in the sum.
+
+        Args:
+          batch: `decoder_loss_weights`, and `decoder_segment_ids` where sequences are counted.
+
+        Returns:
+          [batch, length] float32, 0 on padding.
+        """
+        weights = batch["decoder_loss_weights"].astype(jnp.float32)
+        if self.normalize_by != "sequences":
+            return weights
+        segment_ids = batch["decoder_segment_ids"]
+        sums = jnp.take_along_axis(_segment_sums(weights, segment_ids), segment_ids, axis=1)
+        return weights / jnp.where(weights > 0, sums, 1.0)
+
+    def make_term(self, total: Array, statistics: TokenStatistics, batch: Batch) -> LossTerm:
+        """Returns the term of a sum and of what it is the sum of.
+
+        Args:
+          total: [] float32, the weighted sum of token losses.
+          statistics: of `token_statistics`; no gradient flows through them.
+          batch: `decoder_loss_weights` [batch, length] float32.
+
+        Returns:
+          See `__call__`.
+        """
+        weights = batch["decoder_loss_weights"].astype(jnp.float32)
+        nll, log_z, is_best = statistics
         z_loss = self.z_loss * jnp.square(log_z)
-        loss = nll + z_loss
-        shares = weights
-        if self.normalize_by == "sequences":
-            segment_ids = batch["decoder_segment_ids"]
-            sums = jnp.take_along_axis(_segment_sums(weights, segment_ids), segment_ids, axis=1)
-            shares = weights / jnp.where(weights > 0, sums, 1.0)
-        values = {"loss": loss, "z_loss": z_loss, "accuracy": is_best}
+        values = {"loss": nll + z_loss, "z_loss": z_loss, "accuracy": is_best}
         return LossTerm(
-            total=jnp.sum(loss * shares),
+            total=total,
             token_metrics={
                 name: Metric(total=jax.lax.stop_gradient(value * weights), weight=weights)
                 for name, value in values.items()
@@ -126,9 +154,7 @@ class CrossEntropy:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def token_statistics(
-    logits: Array, targets: Array, label_smoothing: float
-) -> tuple[Array, Array, Array]:
+def token_statistics(logits: Array, targets: Array, label_smoothing: float) -> TokenStatistics:
     """Returns cross-entropy, log-partition and correctness of each token, in float32.
 
     Differentiable (in reverse mode) through the first two results.
@@ -148,7 +174,7 @@ def token_statistics(
     target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     nll = log_z - target_logits
     if label_smoothing:
-        high, low, entropy = _smoothed(label_smoothing, logits.shape[-1])
+        high, low, entropy = smoothed(label_smoothing, logits.shape[-1])
         expected = (high - low) * target_logits + low * jnp.sum(logits, axis=-1)
         nll = log_z - expected - entropy
     return nll, log_z, (target_logits >= best).astype(jnp.float32)
@@ -165,7 +191,7 @@ def _backward(label_smoothing: float, residuals: tuple, cotangents: tuple) -> tu
     g_nll, g_log_z, _ = (cotangent[..., None] for cotangent in cotangents)
     probabilities = jnp.exp(logits.astype(jnp.float32) - log_z[..., None])
     vocab_ids = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
-    high, low, _ = _smoothed(label_smoothing, logits.shape[-1])
+    high, low, _ = smoothed(label_smoothing, logits.shape[-1])
     target_part = jnp.where(vocab_ids == targets[..., None], g_nll * high, g_nll * low)
     gradient = (g_nll + g_log_z) * probabilities - target_part
     return gradient.astype(logits.dtype), None
@@ -174,7 +200,7 @@ def _backward(label_smoothing: float, residuals: tuple, cotangents: tuple) -> tu
 token_statistics.defvjp(_forward, _backward)
 
 
-def _smoothed(label_smoothing: float, vocab_size: int) -> tuple[float, float, float]:
+def smoothed(label_smoothing: float, vocab_size: int) -> tuple[float, float, float]:
     """Returns the mass of the target, of every other entry, and the entropy in nats."""
     if not label_smoothing:
         return 1.0, 0.0, 0.0

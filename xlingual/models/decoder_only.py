@@ -26,7 +26,7 @@ from xlingual.models.cached_decoding import CachedDecoding
 from xlingual.models.config import TransformerConfig
 from xlingual.models.flops import Flops, TokenCounts, train_flops
 from xlingual.models.transformer import Decoder
-from xlingual.outputs import ModelOutputs
+from xlingual.outputs import ModelOutputs, Readout
 from xlingual.types import Array, Batch, PRNGKey, PyTree
 
 
@@ -179,7 +179,11 @@ class DecoderOnlyNetwork(nn.Module):
         )
         tokens = with_start(self.config, batch["decoder_input_tokens"])
         hidden = self.decoder(self.token_embedder(tokens), context)
-        return ModelOutputs(logits=self._logits(hidden), hidden={"decoder": hidden})
+        return ModelOutputs(
+            logits=self._logits(hidden),
+            hidden={"decoder": hidden},
+            readout=self._readout(hidden),
+        )
 
     def start(self, tokens: Array, lengths: Array, max_length: int) -> tuple[Array, DecodingCache]:
         """Returns the logits after each prompt, [batch, vocab] float32, and the cache."""
@@ -223,6 +227,12 @@ class DecoderOnlyNetwork(nn.Module):
         if self.config.logits_via_embedding:
             return self.token_embedder.attend(hidden)
         return self.decoder.logits(hidden)
+
+    def _readout(self, hidden: Array) -> Readout:
+        """Returns the two factors of the logits, whose product is `_logits`."""
+        if self.config.logits_via_embedding:
+            return self.token_embedder.readout(hidden)
+        return self.decoder.readout(hidden)
 
 
 def _inside(tokens: Array, lengths: Array) -> Array:

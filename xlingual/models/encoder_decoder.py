@@ -35,7 +35,7 @@ from xlingual.models.config import TransformerConfig
 from xlingual.models.flops import Flops, TokenCounts, train_flops
 from xlingual.models.stack import unstack_layers
 from xlingual.models.transformer import Decoder, Encoder
-from xlingual.outputs import ModelOutputs
+from xlingual.outputs import ModelOutputs, Readout
 from xlingual.types import Array, Batch, PRNGKey, PyTree
 
 
@@ -202,7 +202,9 @@ class EncoderDecoderNetwork(nn.Module):
         tokens = with_start(self.config, batch["decoder_input_tokens"])
         hidden = self.decoder(self.token_embedder(tokens), context)
         return ModelOutputs(
-            logits=self._logits(hidden), hidden={"encoder": encoded, "decoder": hidden}
+            logits=self._logits(hidden),
+            hidden={"encoder": encoded, "decoder": hidden},
+            readout=self._readout(hidden),
         )
 
     def start(self, tokens: Array, max_length: int) -> tuple[Array, DecodingCache]:
@@ -252,3 +254,9 @@ class EncoderDecoderNetwork(nn.Module):
         if self.config.logits_via_embedding:
             return self.token_embedder.attend(hidden)
         return self.decoder.logits(hidden)
+
+    def _readout(self, hidden: Array) -> Readout:
+        """Returns the two factors of the logits, whose product is `_logits`."""
+        if self.config.logits_via_embedding:
+            return self.token_embedder.readout(hidden)
+        return self.decoder.readout(hidden)

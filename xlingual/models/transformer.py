@@ -18,6 +18,7 @@ from xlingual.models.blocks import (
 )
 from xlingual.models.config import TransformerConfig
 from xlingual.models.stack import make_layers, run_layers, states_of_layers
+from xlingual.outputs import Readout
 from xlingual.partitioning.constraints import constrain
 from xlingual.types import Array
 
@@ -83,7 +84,9 @@ class Decoder(nn.Module):
         self.decoder_norm = make_norm(config)
         self.dropout = Dropout(config.dropout_rate)
         if not config.logits_via_embedding:
-            self.logits_dense = LogitsDense(config.vocab_size, config.activation_dtype)
+            self.logits_dense = LogitsDense(
+                config.d_model, config.vocab_size, config.activation_dtype
+            )
 
     def __call__(self, x: Array, context: BlockContext) -> Array:
         """Returns the states of the target.
@@ -143,3 +146,7 @@ class Decoder(nn.Module):
     def logits(self, hidden: Array) -> Array:
         """Returns the untied logits of states, [batch, length, vocab] float32."""
         return constrain(self.logits_dense(hidden), ("batch", "length", "vocab"))
+
+    def readout(self, hidden: Array) -> Readout:
+        """Returns the two factors of the untied logits of states."""
+        return self.logits_dense.readout(hidden)

@@ -45,18 +45,25 @@ def constrain(x: Array, axes: Sequence[str | None], *, first: str | None = None)
     )
 
 
-def activation_spec(shape: Sequence[int], axes: Sequence[str | None]) -> PartitionSpec | None:
-    """Returns how `constrain` cuts an array, or None outside `Partitioner.activate()`.
+def shard_spec(shape: Sequence[int], axes: Sequence[str | None]) -> PartitionSpec | None:
+    """Returns how `constrain` cuts an array over the mesh, for code that works on its shards.
 
     Args:
-      shape: of the array.
+      shape: shape of the array.
       axes: logical axis of each dimension; None for one that is never cut.
+
+    Returns:
+      One entry a dimension; None outside `Partitioner.activate()` and on a mesh of one device,
+      where the whole array is its only shard.
 
     Raises:
       ValueError: an axis is unknown.
     """
+    check_logical_axes(axes)
     rules = _RULES.get()
-    return None if rules is None else _divisible(mesh_spec(axes, rules), shape)
+    if rules is None or jax.sharding.get_abstract_mesh().size == 1:
+        return None
+    return _divisible(mesh_spec(axes, rules), shape)
 
 
 def target_platform() -> str:
