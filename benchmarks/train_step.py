@@ -26,7 +26,6 @@ from typing import Any
 
 import gin
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 if not __package__:  # run as a script: the folder above is not on the path yet
@@ -39,7 +38,7 @@ from xlingual.cli import gin_flags
 from xlingual.errors import ConfigError
 from xlingual.models.flops import nominal_tokens
 from xlingual.reporting.results import peak_rss_bytes
-from xlingual.reporting.utilization import peak_flops_per_second
+from xlingual.reporting.utilization import measured_product_flops, peak_flops_per_second
 from xlingual.training import loop
 from xlingual.training.state import BatchSpec, make_state, plan_state
 from xlingual.training.step import make_train_step
@@ -323,7 +322,7 @@ def summarize(setup: Setup, seconds: Sequence[float]) -> dict[str, Any]:
     """Returns our side of the result."""
     median = statistics.median(seconds)
     flops = setup.model.train_flops(nominal_tokens(setup.spec))
-    peak, source = peak_flops(setup.devices)
+    peak, source = peak_flops(setup.devices, setup.model.config.dtype)
     return {
         "family": setup.model.family,
         "dtype": setup.model.config.dtype,
@@ -353,29 +352,17 @@ def peak_memory(device: jax.Device) -> int:
     return int(stats["peak_bytes_in_use"]) if stats else peak_rss_bytes()
 
 
-def peak_flops(devices: Sequence[jax.Device]) -> tuple[float, str]:
+def peak_flops(devices: Sequence[jax.Device], dtype: str) -> tuple[float, str]:
     """Returns the peak of all devices together and where the number comes from.
 
     Accelerators have an entry in a table (dense bfloat16); on others the largest of several
-    square float32 products is timed here and now. Devices that share one processor share its peak.
+    square products in the model's dtype is timed here and now. Devices that share one processor
+    share its peak.
     """
     known = [peak_flops_per_second(device.device_kind) for device in devices]
     if all(known):
         return float(sum(peak or 0.0 for peak in known)), "table"
-    return measured_matmul_flops(devices[0]), "float32 matmul, measured in this run"
-
-
-def measured_matmul_flops(device: jax.Device, size: int = 2048, repeats: int = 5) -> float:
-    """Returns operations per second of the fastest of several [size, size] products."""
-    matrix = jax.device_put(jnp.ones((size, size), jnp.float32), device)
-    multiply = jax.jit(jnp.matmul)
-    jax.block_until_ready(multiply(matrix, matrix))
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(multiply(matrix, matrix))
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
+    return measured_product_flops(devices[0], dtype), f"{dtype} products, measured in this run"
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_gins_call_trail_is_cut_from_the_message():
 def test_doctor_passes_here_and_prints_versions(capsys):
     assert main.main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "jax" in out and "no problems found" in out
+    assert "jax" in out and "no problems found" in out and "bfloat16 products" in out
 
 
 class _Distribution:

@@ -3,6 +3,7 @@ import types
 import jax
 import pytest
 
+from xlingual.reporting import utilization
 from xlingual.reporting.utilization import flops_utilization, peak_flops_per_second
 
 
@@ -43,3 +44,13 @@ def test_utilization_is_work_over_peak_of_all_devices():
     assert flops_utilization(1.0, 1.0, jax.devices()) is None
     mixed = [*devices, types.SimpleNamespace(device_kind="abacus")]
     assert flops_utilization(1.0, 1.0, mixed) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_products_are_timed(dtype, monkeypatch):
+    moments = iter([0.0, 4.0, 10.0, 11.0, 20.0, 22.0])
+    monkeypatch.setattr(
+        utilization, "time", types.SimpleNamespace(perf_counter=lambda: next(moments))
+    )
+    found = utilization.measured_product_flops(jax.devices()[0], dtype, size=64, repeats=3)
+    assert found == 2 * 64**3

@@ -6,9 +6,12 @@ References:
   cloud.google.com/tpu/docs (v4, v5e, v5p, v6e, TPU7x), NVIDIA data sheets.
 """
 
+import functools
+import time
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 
 PEAK_FLOPS_PER_SECOND = {
     "TPU v2": 22.5e12,
@@ -74,3 +77,25 @@ def flops_utilization(flops: float, seconds: float, devices: Sequence[jax.Device
     if len(known) < len(peaks) or not known or seconds <= 0:
         return None
     return flops / (seconds * sum(known))
+
+
+def measured_product_flops(
+    device: jax.Device, dtype: str = "float32", *, size: int = 2048, repeats: int = 5
+) -> float:
+    """Returns operations per second of the fastest of several [size, size] products, timed now.
+
+    Args:
+      device: where.
+      dtype: of the factors; products are summed in float32.
+      size: rows and columns.
+      repeats: products that are timed.
+    """
+    matrix = jax.device_put(jnp.ones((size, size), dtype), device)
+    multiply = jax.jit(functools.partial(jnp.matmul, preferred_element_type=jnp.float32))
+    jax.block_until_ready(multiply(matrix, matrix))
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(multiply(matrix, matrix))
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
