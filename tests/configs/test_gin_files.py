@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "gin").rglob("*.gin"))
 EXPERIMENTS = [p for p in FILES if p.parent.name == "experiments"]
 WIRING = ("architecture", "model")
 SIZES = [p for p in FILES if p.parent.parent.name == "models" and p.stem not in WIRING]
-COSTLY = (*QUICK, "files_decoder_only")
+COSTLY = (*QUICK, "files_decoder_only", "files_encoder_decoder")
 NEEDS_DATA = "DATA_DIR = %gin.REQUIRED"
 NEEDS_CACHE = "pretrain_cached.gin"
 

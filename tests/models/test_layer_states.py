@@ -36,7 +36,9 @@ def _make(family, **changes):
     return model, split_boxes(boxed)[0]
 
 
-@pytest.mark.parametrize("family", [EncoderDecoder, DecoderOnly])
+@pytest.mark.parametrize(
+    "family", [pytest.param(EncoderDecoder, marks=pytest.mark.slow), DecoderOnly]
+)
 def test_the_last_state_is_that_of_the_model_scanned_or_not(family):
     scanned, params = _make(family)
     batch = make_decoding_batch(_INPUTS, batch_size=3, length=8)

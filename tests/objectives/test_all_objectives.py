@@ -71,7 +71,7 @@ def test_examples_are_valid_and_follow_the_seed_alone(run, bind, vocabulary, tmp
 
     assert run(one_worker, records) == examples
     # Whoever reads the stream can save its position, run-time checks and tokenizer included.
-    iterator = iter(objective(records))
+    iterator = iter(one_worker(records))
     next(iterator)
     assert tf.train.Checkpoint(iterator=iterator).write(str(tmp_path / "position"))
 

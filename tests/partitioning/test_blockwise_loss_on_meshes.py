@@ -37,7 +37,7 @@ def reference(batch, by_row):
     return _ON_ONE[by_row]
 
 
-@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize("by_row", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_eight_devices_equal_one(table, partitioner, batch, by_row):
     names = ("vocab", "embed") if by_row else ("embed", "vocab")
 

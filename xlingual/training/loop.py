@@ -279,8 +279,9 @@ class _Run:
                 state, metrics = train_step(state, batch)
                 recorder.push(step, metrics, batch)
                 feed.after_update(state)
-            if step == first_step + 1:
-                self.report_start(recorder)
+            if step == first_step + 2:  # the metrics of the first have just been read
+                self.clock.mark("first step")
+                self.context.writer.say(self.clock.describe())
             self.stop_trace(step, recorder)
             stop = interruption.stop_requested(step)
             due = () if stop else self.due_hooks(step)
@@ -296,12 +297,6 @@ class _Run:
                 batch = _next_batch(feed, step)
         recorder.log()
         return state
-
-    def report_start(self, recorder: Recorder) -> None:
-        """Waits for the first step, and says where the time until its end went."""
-        recorder.flush()
-        self.clock.mark("first step")
-        self.context.writer.say(self.clock.describe())
 
     def start_trace(self, step: int, recorder: Recorder) -> None:
         """Begins the trace, if this is its first step."""
