@@ -20,6 +20,8 @@ from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.rules import data_parallel
 from xlingual.training import loop
 
+pytestmark = pytest.mark.slow
+
 TASK = toy.task_name("span_corruption", "de")
 _SMALL = {
     "TRAIN_STEPS": "2",

@@ -18,7 +18,17 @@ FILES = sorted((ROOT / "gin").rglob("*.gin"))
 EXPERIMENTS = [p for p in FILES if p.parent.name == "experiments"]
 WIRING = ("architecture", "model")
 SIZES = [p for p in FILES if p.parent.parent.name == "models" and p.stem not in WIRING]
-COSTLY = (*QUICK, "files_decoder_only", "files_encoder_decoder")
+COSTLY = (
+    *QUICK,
+    "dot",
+    "files_decoder_only",
+    "files_encoder_decoder",
+    "mbart",
+    "mt6",
+    "nmt5",
+    "own_files",
+    "toy_decoder",
+)
 NEEDS_DATA = "DATA_DIR = %gin.REQUIRED"
 NEEDS_CACHE = "pretrain_cached.gin"
 

@@ -10,6 +10,8 @@ from tasks import toy
 from xlingual.checkpointing import weights
 from xlingual.cli import main as cli
 
+pytestmark = pytest.mark.slow
+
 _TARGET = toy.task_name("span_corruption", "hi")
 _REPLAY = toy.task_name("span_corruption", "ar")
 _TINY = {

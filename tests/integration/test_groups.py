@@ -104,6 +104,7 @@ def test_packed_examples_lose_as_unpacked_ones(mixture, family):
         np.testing.assert_allclose(packed[example], apart[example], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mixture_with_groups_trains_and_is_evaluated(mixture, tmp_path, clean_gin):
     overrides = {
         "TRAIN_STEPS": "3",

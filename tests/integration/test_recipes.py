@@ -38,7 +38,7 @@ OBJECTIVES = {
 }
 
 
-QUICK = ("mt5", "ernie_code", "ul2", "xlsup")
+QUICK = ("mt5", "ernie_code")
 
 
 @pytest.mark.parametrize(

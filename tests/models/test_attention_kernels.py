@@ -13,6 +13,8 @@ from xlingual.partitioning.constraints import use_rules
 from xlingual.partitioning.mesh import make_mesh
 from xlingual.partitioning.specs import split_boxes
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = ([5, 6, 7, 1], [8, 9, 10, 1]), ([11, 12, 1], [13, 14, 15, 16, 1])
 MODELS = {
     "encoder_decoder": {"dropout_rate": 0.2},

@@ -12,6 +12,8 @@ from xlingual.models.decoder_only import DecoderOnly
 from xlingual.models.encoder_decoder import EncoderDecoder
 from xlingual.partitioning.specs import split_boxes
 
+pytestmark = pytest.mark.slow
+
 _CONFIG = TransformerConfig(
     vocab_size=64,
     d_model=16,

@@ -47,10 +47,10 @@ LONG = ("causal_lm", "interleaved_docs", "cs_input_only")
 
 
 def some_slow(values: Iterable[Any]) -> list[Any]:
-    """Returns parameters of a costly test: one in eight runs always, the others are `slow`."""
-    marks = ([], *([pytest.mark.slow] for _ in range(7)))
+    """Returns parameters of a costly test: one in twelve runs always, the others are `slow`."""
+    marks = ([], *([pytest.mark.slow] for _ in range(11)))
     return [
-        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks[i % 8])
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks[i % 12])
         for i, value in enumerate(values)
     ]
 

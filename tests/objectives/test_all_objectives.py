@@ -41,7 +41,13 @@ def bind(output_features, special, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("case", cases.CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] * (number % 2))
+        for number, case in enumerate(cases.CASES)
+    ],
+)
 def test_examples_are_valid_and_follow_the_seed_alone(run, bind, vocabulary, tmp_path, case):
     records, objective = bind(case)
     examples = run(objective, records)

@@ -11,6 +11,8 @@ from xlingual.layers.pattern import AttentionPattern, RelativeBias
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
 
+pytestmark = pytest.mark.slow
+
 BUCKETS = Buckets(bidirectional=False, num_buckets=32, max_distance=128)
 
 

@@ -37,6 +37,13 @@ def reference(batch, by_row):
     return _ON_ONE[by_row]
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        name if name == "fsdp_tensor" else pytest.param(name, marks=pytest.mark.slow)
+        for name in ("data_parallel", "fsdp", "fsdp_tensor", "fsdp_tensor_sequence")
+    ],
+)
 @pytest.mark.parametrize("by_row", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_eight_devices_equal_one(table, partitioner, batch, by_row):
     names = ("vocab", "embed") if by_row else ("embed", "vocab")

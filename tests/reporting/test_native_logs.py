@@ -35,6 +35,7 @@ def test_an_exception_passes_and_what_was_written_before_it_is_kept(capfd):
     assert capfd.readouterr().err == "about to fail\n"
 
 
+@pytest.mark.slow
 def test_importing_tensorflow_inside_it_is_silent():
     code = (
         "from xlingual.reporting.native_logs import hide_native_logs\n"

@@ -17,6 +17,8 @@ from xlingual.training import loop
 from xlingual.training.programs import TrainProgram
 from xlingual.training.state import make_state, plan_state
 
+pytestmark = pytest.mark.slow
+
 VOCAB = 1000
 """No other axis has this size."""
 

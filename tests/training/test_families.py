@@ -4,11 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training.fakes import FAMILIES, make_arguments, make_model, make_partitioner
+from tests.training.fakes import make_arguments, make_model, make_partitioner
 from xlingual.training import loop
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", ["decoder_only", pytest.param("encoder_decoder", marks=pytest.mark.slow)]
+)
 def test_stop_and_resume_equal_an_uninterrupted_run(family, tmp_path):
     encoder_layers = min(1, make_model(family).config.num_encoder_layers)
     model = make_model(
