@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks import generate
 
+pytestmark = pytest.mark.slow
+
 _SMALL = [
     "--gin_file=benchmarks/mt5_small.gin",
     "--gin.D_MODEL=16",

@@ -13,6 +13,8 @@ from xlingual.data import task_registry
 from xlingual.data.datasets import SeqioSource
 from xlingual.objectives import registry
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = {"inputs": 128, "targets": 128}
 MEASURED = ("span_corruption", "translation", "deobfuscation", "lem", "pivot_chain")
 """One objective a kind of records: what lengths cost takes half of the time to measure."""

@@ -16,6 +16,8 @@ from xlingual.objectives import denoising, token_noise
 from xlingual.objectives.registry import get_objective
 from xlingual.objectives.tokenize import tokenize
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = ByteVocabulary(vocabularies.control_tokens(["en", "python"]))
 LENGTHS = {"inputs": 96, "targets": 96}
 NAMES = ("ul2", "paired_prefix_lm", "glm", "denoise", "mbart", "deobfuscation")

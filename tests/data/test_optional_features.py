@@ -16,6 +16,8 @@ from xlingual.data.feature_converters import DecoderFeatureConverter, EncDecFeat
 from xlingual.data.staged import StagedSource
 from xlingual.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 _LENGTHS = {"inputs": 10, "targets": 12}
 _VOCABULARY = seqio.ByteVocabulary()
 

@@ -16,6 +16,8 @@ from xlingual.models.encoder_decoder import EncoderDecoder
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.rules import data_parallel, fsdp_tensor
 
+pytestmark = pytest.mark.slow
+
 ONE = Partitioner(rules=data_parallel(), devices=tuple(jax.devices()[:1]))
 MESH = Partitioner(rules=fsdp_tensor(), data=2, fsdp=2, tensor=2)
 SHAPES = BatchShapes(rows=(4, 8), lengths=(3, 8))

@@ -13,6 +13,8 @@ from xlingual.evaluation.retrieval import RetrievalEvaluator
 from xlingual.evaluation.suite import ModelSource
 from xlingual.evaluation.text_sets import TextSets
 
+pytestmark = pytest.mark.slow
+
 _TEXTS = ["abc", "", "a rather longer text", "x y"]
 
 

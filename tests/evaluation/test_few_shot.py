@@ -16,6 +16,8 @@ from xlingual.errors import ConfigError
 from xlingual.evaluation.few_shot import FewShotEvaluator
 from xlingual.evaluation.scoring_batches import make_scoring_batch
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["BAD", "GOOD", "SO-SO"]
 SETTINGS = dict(max_inputs=96, max_targets=8, batch_size=4, num_samples=50, shot_separator="//")
 

@@ -17,6 +17,8 @@ from xlingual.evaluation.probes import (
 from xlingual.evaluation.suite import ModelSource
 from xlingual.evaluation.text_sets import TextSets
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sides():

@@ -15,6 +15,8 @@ from xlingual.evaluation.understanding import UnderstandingEvaluator
 from xlingual.objectives.special_tokens import SpecialTokens
 from xlingual.objectives.text_to_text import text_to_text
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = {"inputs": 24, "targets": 24}
 _VOCABULARY = seqio.ByteVocabulary()
 _SPECIAL = SpecialTokens(vocab_size=384, sentinel_start=383)

@@ -22,6 +22,8 @@ from xlingual.objectives.translation_spans import tsc
 from xlingual.partitioning.specs import split_boxes
 from xlingual.training import loop
 
+pytestmark = pytest.mark.slow
+
 _LENGTHS = {"inputs": 96, "targets": 96}
 _TRANSLATION = toy.task_name("translation", "de", "en")
 _FAMILIES = {

@@ -19,6 +19,8 @@ from xlingual.models.flops import TokenCounts, train_flops
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
 
+pytestmark = pytest.mark.slow
+
 GIN = pathlib.Path(__file__).resolve().parents[2] / "gin" / "models" / "decoder_only"
 MODERN = {
     "position_encoding": "rotary",

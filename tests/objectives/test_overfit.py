@@ -5,6 +5,8 @@ import pytest
 from tests.objectives import cases
 from tests.objectives.small_models import batch_of, fitting, model_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("case", cases.some_slow(cases.CASES))
 def test_a_small_model_learns_eight_examples_by_heart(case, examples_of):

@@ -8,6 +8,8 @@ import tensorflow as tf
 from tests.objectives import cases
 from xlingual.objectives import registry
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = {"inputs": 128, "targets": 128}
 SENTENCES = {
     "en": "The library number {} is behind the green park, next to the river.",

@@ -11,6 +11,8 @@ from xlingual.objectives import registry
 from xlingual.partitioning import rules
 from xlingual.partitioning.partitioner import Partitioner
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("case", "family"), cases.some_slow(PAIRS))
 def test_packing_changes_neither_weights_nor_loss(case, family, examples_of):

@@ -15,6 +15,8 @@ from xlingual.data.datasets import SeqioSource
 from xlingual.data.languages import language_name
 from xlingual.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 _LENGTHS = {"inputs": 64, "targets": 64}
 _VOCAB_SIZE = 520
 _NUM_ROWS = {"train": 80, "valid": 9}

@@ -23,6 +23,8 @@ from xlingual.partitioning.partitioner import Partitioner
 from xlingual.training.state import make_state_from, plan_state
 from xlingual.training.step import make_train_step
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch", reason="the oracle runs in PyTorch, which is not installed")
 transformers = pytest.importorskip("transformers", reason="the oracle is transformers' models")
 
