@@ -8,7 +8,6 @@ import pytest
 import seqio
 
 from tests.cache import small_caches
-from tests.integration.test_recipes import QUICK
 from xlingual import config
 from xlingual.data import task_registry
 from xlingual.training import loop, startup, state
@@ -18,17 +17,8 @@ FILES = sorted((ROOT / "gin").rglob("*.gin"))
 EXPERIMENTS = [p for p in FILES if p.parent.name == "experiments"]
 WIRING = ("architecture", "model")
 SIZES = [p for p in FILES if p.parent.parent.name == "models" and p.stem not in WIRING]
-COSTLY = (
-    *QUICK,
-    "dot",
-    "files_decoder_only",
-    "files_encoder_decoder",
-    "mbart",
-    "mt6",
-    "nmt5",
-    "own_files",
-    "toy_decoder",
-)
+QUICKLY_TRACED = ("gamayun", "toy", "toy_cached")
+COSTLY = tuple(p.stem for p in EXPERIMENTS if p.stem not in QUICKLY_TRACED)
 NEEDS_DATA = "DATA_DIR = %gin.REQUIRED"
 NEEDS_CACHE = "pretrain_cached.gin"
 
