@@ -6,7 +6,6 @@ match. Directions are tasks of pairs, one of whose sides is code.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ from xlingual.data import evaluation_sets
 from xlingual.data.base import BatchSource
 from xlingual.data.evaluation_sets import EvaluationExample
 from xlingual.data.languages import is_programming_language
-from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
 from xlingual.evaluation import (
     code_execution,
@@ -27,8 +25,8 @@ from xlingual.evaluation import (
     ngram_scores,
 )
 from xlingual.evaluation.code_execution import Execution, Limits
-from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
 from xlingual.evaluation.example_scores import ExampleScores
+from xlingual.evaluation.example_writer import ExampleWriter
 from xlingual.evaluation.language_rows import Intervals, rows_of_scores, scalars_of
 from xlingual.evaluation.rows import hash_texts
 from xlingual.evaluation.scores import BLEU_TOKENIZERS
@@ -36,7 +34,7 @@ from xlingual.losses.base import Loss
 from xlingual.models.base import Model
 from xlingual.outputs import Evaluation, Sample
 from xlingual.partitioning.partitioner import Partitioner
-from xlingual.types import Array, Batch, PyTree
+from xlingual.types import PyTree
 
 EXECUTED = "python"
 """The programming language whose functions are run."""
@@ -111,15 +109,18 @@ class CodeEvaluator:
             if self.num_calls and example.tgt_lang == EXECUTED
         }
         longest = max(len(one.inputs) for mine in self._examples.values() for one in mine)
-        self._shapes = BatchShapes(rows=(self.batch_size,), lengths=(-(-longest // 8) * 8,))
-        self._partitioner = partitioner
-        self._decode = partitioner.jit(
-            functools.partial(_decode, model, max_length), out_shardings=partitioner.replicated
+        self._write = ExampleWriter(
+            model,
+            partitioner,
+            batch_size=self.batch_size,
+            max_length=max_length,
+            longest_inputs=longest,
         )
 
     def __call__(self, params: PyTree) -> Evaluation:
         """Returns the rows of every direction."""
-        texts = self._write(params)
+        examples = [one for mine in self._examples.values() for one in mine]
+        texts = self._write(params, examples)
         rows, details, samples = [], {}, []
         intervals = Intervals(seed=self.seed, num_samples=self.num_samples)
         for task, mine in self._examples.items():
@@ -159,21 +160,6 @@ class CodeEvaluator:
         if not code:
             raise ConfigError(f"tasks={list(self.tasks)}: none has a side in code")
         return code
-
-    def _write(self, params: PyTree) -> list[str]:
-        examples = [one for mine in self._examples.values() for one in mine]
-        lengths = [len(example.targets) for example in examples]
-        written = decode_all(
-            [example.inputs for example in examples],
-            lambda batch, _: self._decode(params, batch),
-            partitioner=self._partitioner,
-            shapes=self._shapes,
-            order=sorted(range(len(examples)), key=lengths.__getitem__),
-        )
-        return [
-            evaluation_sets.text_decoder(example.task).text(ids)
-            for example, ids in zip(examples, written, strict=True)
-        ]
 
     def _execute(
         self, examples: Sequence[EvaluationExample], texts: Sequence[str]
@@ -260,7 +246,3 @@ def _detail(
 
 def _has_code(example: EvaluationExample) -> bool:
     return any(is_programming_language(lang) for lang in (example.src_lang, example.tgt_lang))
-
-
-def _decode(model: Model, max_length: int, params: PyTree, batch: Batch) -> Array:
-    return greedy_decode(model, params, batch, max_length=max_length)

@@ -7,7 +7,6 @@ pivot, zero-shot directions are translated through it as well, in two hops (`two
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,10 +15,9 @@ import numpy as np
 from xlingual.data import evaluation_sets, task_registry
 from xlingual.data.base import BatchSource
 from xlingual.data.evaluation_sets import EvaluationExample
-from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
 from xlingual.evaluation.bootstrap import mean_of
-from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
+from xlingual.evaluation.example_writer import ExampleWriter
 from xlingual.evaluation.rows import mean_rows
 from xlingual.evaluation.scores import score_corpus
 from xlingual.evaluation.translation_rows import (
@@ -32,7 +30,7 @@ from xlingual.losses.base import Loss
 from xlingual.models.base import Model
 from xlingual.outputs import Evaluation, Sample
 from xlingual.partitioning.partitioner import Partitioner
-from xlingual.types import Array, Batch, PyTree
+from xlingual.types import PyTree
 
 _T = TypeVar("_T")
 
@@ -111,33 +109,26 @@ class TranslationEvaluator:
         )
         self._examples = [example for of_task in examples.values() for example in of_task]
         longest = max(len(example.inputs) for example in self._examples)
-        # One shape, so one compilation; a multiple of 8 suits the devices.
-        self._shapes = BatchShapes(rows=(self.batch_size,), lengths=(-(-longest // 8) * 8,))
-        self._partitioner = partitioner
-        self._decode = partitioner.jit(
-            functools.partial(_decode, model, max_length),
-            out_shardings=partitioner.replicated,
-        )
         if self.pivot_lang is not None:
+            longest = max(longest, self.task_feature_lengths["inputs"])
             self._two_hop = TwoHop(
                 examples,
                 pivot_lang=self.pivot_lang,
                 text_format=self.pivot_format,
                 max_inputs=self.task_feature_lengths["inputs"],
             )
-            self._shapes = BatchShapes(
-                rows=(self.batch_size,),
-                lengths=(-(-max(longest, self.task_feature_lengths["inputs"]) // 8) * 8,),
-            )
+        self._write = ExampleWriter(
+            model,
+            partitioner,
+            batch_size=self.batch_size,
+            max_length=max_length,
+            longest_inputs=longest,
+        )
 
     def __call__(self, params: PyTree) -> Evaluation:
         """Returns the scores of every direction and their means, in [0, 100]."""
         translated: dict[str, list[tuple[EvaluationExample, str]]] = {}
-        inputs = [example.inputs for example in self._examples]
-        # Short translations go together.
-        lengths = [len(example.targets) for example in self._examples]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        texts = self._translate(params, inputs, self._examples, order)
+        texts = self._write(params, self._examples) if self._examples else []
         for example, text in zip(self._examples, texts, strict=True):
             translated.setdefault(example.task, []).append((example, text))
         names = direction_names(list(translated))
@@ -191,34 +182,12 @@ class TranslationEvaluator:
         if self._two_hop is None:
             return {}
         examples = self._two_hop.examples
-        first = self._translate(params, self._two_hop.first_inputs, examples)
-        second = self._translate(params, self._two_hop.second_inputs(first), examples)
+        first = self._write(params, examples, self._two_hop.first_inputs)
+        second = self._write(params, examples, self._two_hop.second_inputs(first))
         found: dict[str, list[tuple[EvaluationExample, str]]] = {}
         for example, text in zip(examples, second, strict=True):
             found.setdefault(example.task, []).append((example, text))
         return {task: self._score(pairs, SUFFIX) for task, pairs in found.items()}
-
-    def _translate(
-        self,
-        params: PyTree,
-        inputs: Sequence[np.ndarray],
-        examples: Sequence[EvaluationExample],
-        order: Sequence[int] | None = None,
-    ) -> list[str]:
-        """Returns the decoded text of each of the inputs, in order."""
-        if not inputs:
-            return []
-        written = decode_all(
-            inputs,
-            lambda batch, _: self._decode(params, batch),
-            partitioner=self._partitioner,
-            shapes=self._shapes,
-            order=order,
-        )
-        return [
-            evaluation_sets.text_decoder(example.task).text(ids)
-            for example, ids in zip(examples, written, strict=True)
-        ]
 
 
 def _spread(items: Sequence[_T], first: int, count: int) -> list[_T]:
@@ -256,10 +225,6 @@ def direction_names(tasks: Sequence[str]) -> dict[str, str]:
         else:
             names[task] = f"{short[task]} ({task})"
     return names
-
-
-def _decode(model: Model, max_length: int, params: PyTree, batch: Batch) -> Array:
-    return greedy_decode(model, params, batch, max_length=max_length)
 
 
 def _results(

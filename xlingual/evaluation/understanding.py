@@ -9,24 +9,21 @@ References:
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from xlingual.data import evaluation_sets
 from xlingual.data.base import BatchSource
-from xlingual.decoding.greedy import greedy_decode
 from xlingual.errors import ConfigError
 from xlingual.evaluation import answer_scores, classification_scores, gold_examples, tagging_scores
-from xlingual.evaluation.decoding_batches import BatchShapes, decode_all
 from xlingual.evaluation.example_scores import Scored
+from xlingual.evaluation.example_writer import ExampleWriter
 from xlingual.evaluation.gold_examples import GoldExample
 from xlingual.evaluation.language_rows import Intervals, rows_of_languages, rows_of_task, scalars_of
 from xlingual.losses.base import Loss
 from xlingual.models.base import Model
 from xlingual.outputs import Evaluation, Sample
 from xlingual.partitioning.partitioner import Partitioner
-from xlingual.types import Array, Batch, PyTree
+from xlingual.types import PyTree
 
 METRICS: Mapping[str, Callable[[Sequence[Mapping[str, Any]], Sequence[str]], Scored]] = {
     "label": classification_scores.score_labels,
@@ -106,16 +103,18 @@ class UnderstandingEvaluator:
         for mine in self._examples.values():
             _score(mine[:1], [""])
         longest = max(len(one.example.inputs) for mine in self._examples.values() for one in mine)
-        # One shape, so one compilation; a multiple of 8 suits the devices.
-        self._shapes = BatchShapes(rows=(self.batch_size,), lengths=(-(-longest // 8) * 8,))
-        self._partitioner = partitioner
-        self._decode = partitioner.jit(
-            functools.partial(_decode, model, max_length), out_shardings=partitioner.replicated
+        self._write = ExampleWriter(
+            model,
+            partitioner,
+            batch_size=self.batch_size,
+            max_length=max_length,
+            longest_inputs=longest,
         )
 
     def __call__(self, params: PyTree) -> Evaluation:
         """Returns rows for each language, and for each data set the means and the gap."""
-        texts = self._write(params)
+        examples = [one.example for mine in self._examples.values() for one in mine]
+        texts = self._write(params, examples) if examples else []
         intervals = Intervals(seed=self.seed, num_samples=self.num_samples)
         rows, details, samples = [], {}, []
         for task, mine in self._examples.items():
@@ -135,31 +134,9 @@ class UnderstandingEvaluator:
             scalars=scalars_of(rows), results={}, samples=samples, rows=rows, details=details
         )
 
-    def _write(self, params: PyTree) -> list[str]:
-        """Returns what the model writes for every example, in order."""
-        examples = [one.example for mine in self._examples.values() for one in mine]
-        if not examples:
-            return []
-        lengths = [len(example.targets) for example in examples]
-        written = decode_all(
-            [example.inputs for example in examples],
-            lambda batch, _: self._decode(params, batch),
-            partitioner=self._partitioner,
-            shapes=self._shapes,
-            order=sorted(range(len(examples)), key=lengths.__getitem__),
-        )
-        return [
-            evaluation_sets.text_decoder(example.task).text(ids)
-            for example, ids in zip(examples, written, strict=True)
-        ]
-
 
 def _score(examples: Sequence[GoldExample], texts: Sequence[str]) -> Scored:
     kinds = {one.gold["kind"] for one in examples}
     if len(kinds) != 1 or not kinds <= set(METRICS):
         raise ConfigError(f"examples are of the kinds {sorted(kinds)}; expected {list(METRICS)}")
     return METRICS[kinds.pop()]([one.gold for one in examples], texts)
-
-
-def _decode(model: Model, max_length: int, params: PyTree, batch: Batch) -> Array:
-    return greedy_decode(model, params, batch, max_length=max_length)
