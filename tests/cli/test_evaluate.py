@@ -101,3 +101,12 @@ def test_mistakes_are_told_before_anything_is_written(words, message, folder, ca
     assert _evaluate(folder, *words) == 2
     assert message in capsys.readouterr().err
     assert not (folder / FILE).exists()
+
+
+def test_a_configuration_that_describes_no_run_is_refused(folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "operative_config.gin").write_text("")
+    assert _evaluate(folder, f"--run={run}") == 2
+    told = capsys.readouterr().err
+    assert f"{run / 'operative_config.gin'}: no model, source, losses, partitioner" in told

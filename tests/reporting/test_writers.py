@@ -93,6 +93,7 @@ def test_a_run_writes_everywhere_and_closes_once(tmp_path, capsys):
     writer.write(1, NUMBERS)
     writer.say("hello")
     writer.configure("train.steps = 10\n")
+    writer.configure("")  # of a resumed run that gin did not start
     writer.close()
     writer.close()
     assert [line["step"] for line in _lines(tmp_path / "metrics.jsonl")] == [1]

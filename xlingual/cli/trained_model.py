@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import gin
@@ -24,6 +25,7 @@ from xlingual.training import loop
 from xlingual.types import PyTree
 
 _CONFIG = "operative_config.gin"
+_NEEDED = ("model", "source", "losses", "partitioner")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def load_bindings(args: argparse.Namespace, folder: pathlib.Path) -> dict[str, A
       folder: of the run.
 
     Raises:
-      ConfigError: the folder is no run, or there is no configuration.
+      ConfigError: the folder is no run, there is no configuration, or it does not describe a run.
     """
     if not (folder / FOLDER).is_dir():
         raise ConfigError(f"--model_dir={args.model_dir} has no folder {FOLDER}/; expected a run")
@@ -106,9 +108,23 @@ def load_bindings(args: argparse.Namespace, folder: pathlib.Path) -> dict[str, A
             raise ConfigError(f"{written} is missing; name the gin file of the run: --gin_file")
         args.gin_file = [str(written)]
     gin_flags.parse_gin(args)
+    _check_describes_run(args.gin_file)
     if weights.find_checkpoint(folder) is None:
         raise ConfigError(f"--model_dir={args.model_dir} has no complete checkpoint")
     return gin.get_bindings(loop.train, resolve_references=True)
+
+
+def _check_describes_run(gin_files: Sequence[str]) -> None:
+    try:
+        bound = gin.get_bindings(loop.train, resolve_references=False)
+    except ValueError:  # nothing that was parsed in this process names it
+        bound = {}
+    missing = [name for name in _NEEDED if name not in bound]
+    if missing:
+        raise ConfigError(
+            f"{', '.join(gin_files)}: no {', '.join(missing)} of xlingual.training.loop.train; "
+            "expected the configuration of a run"
+        )
 
 
 def load_params(model: Model, partitioner: Partitioner, folder: pathlib.Path) -> PyTree:

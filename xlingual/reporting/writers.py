@@ -253,8 +253,8 @@ class RunWriter:
             writer.say(text)
 
     def configure(self, text: str) -> None:
-        """Gives it to all."""
-        for writer in self._writers:
+        """Gives it to all; an empty one, of a run that was not started by gin, to none."""
+        for writer in self._writers if text else ():
             writer.configure(text)
 
     def close(self) -> None:
