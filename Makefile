@@ -6,17 +6,22 @@ BIN := $(VENV)/bin
 MODEL_DIR ?= runs/toy
 GIN_FILE ?= gin/experiments/toy.gin
 EVALUATION ?= gin/evaluations/toy.gin
+# For runs on files: the folder. Further options of the two verbs, e.g. TRAIN_FLAGS=--gin.TRAIN_STEPS=100.
+DATA_DIR ?=
+TRAIN_FLAGS ?=
+EVALUATE_FLAGS ?=
+DATA := $(if $(DATA_DIR),--gin.DATA_DIR=$(DATA_DIR))
 TEST_WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
 .PHONY: train report test test-all lint format types smoke oracle beam clean
 
 train: $(STAMP)
-	$(BIN)/xlingual train --gin_file=$(GIN_FILE) --gin.MODEL_DIR=$(MODEL_DIR)
+	$(BIN)/xlingual train --gin_file=$(GIN_FILE) --gin.MODEL_DIR=$(MODEL_DIR) $(DATA) $(TRAIN_FLAGS)
 
 # Trains, evaluates with all that applies, and writes MODEL_DIR/report/report.html.
 report: train
-	$(BIN)/xlingual evaluate --gin_file=$(EVALUATION) --run=$(MODEL_DIR)
+	$(BIN)/xlingual evaluate --gin_file=$(EVALUATION) --run=$(MODEL_DIR) $(DATA) $(EVALUATE_FLAGS)
 	$(BIN)/xlingual report $(MODEL_DIR) --png
 
 test: $(STAMP)

@@ -2,13 +2,18 @@
 
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 
+from tests.report_page.conftest import append
 from xlingual.cli import main
+from xlingual.evaluation.rows import make_row
 from xlingual.evaluation.scores import score_corpus
+from xlingual.outputs import Evaluation, Sample
 from xlingual.report_page.contents import make_sections
 from xlingual.report_page.runs import load_runs
+from xlingual.reporting.evaluations import append_evaluation
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 SECTIONS = [
@@ -88,8 +93,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path, capsys
     assert main.main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert re.findall(r'<section id="([a-z]+)"', page) == SECTIONS
-    assert page.count("xlingual evaluate --gin_file=") == 5
-    assert "xlingual vocab report VOCABULARY" in page
+    assert page.count("xlingual evaluate --gin_file=") == 6
     assert f"{tmp_path / 'metrics.jsonl'}, line 2: left out" in capsys.readouterr().err
     assert "metrics.jsonl, line 2: left out" in page
 
@@ -113,3 +117,27 @@ def test_pictures_are_written_beside_the_page(close_folders, tmp_path, capsys):
 def test_several_runs_need_a_folder(run_folders, capsys):
     assert main.main(["report", *run_folders]) == 2
     assert "--output is missing" in capsys.readouterr().err
+
+
+def test_samples_and_premiums_of_a_run_without_other_files_are_shown(tmp_path):
+    rows = [
+        make_row(metric="token_premium", value=value, dataset="toy", lang=code, signature=signature)
+        for code, value, signature in (("ar", 1.75, "reference:en"), ("en", 1.0, "reference:en"))
+    ]
+    append(tmp_path, "vocabulary", 5, rows)
+    answers = [make_row(metric="accuracy", value=50.0, dataset="topics_ar", lang="ar")]
+    for step in (3, 5):
+        sample = Sample(
+            task="topics_ar", source="القطة", target="pets", prediction=f"written at {step}"
+        )
+        evaluation = Evaluation(scalars={}, rows=answers, samples=[sample])
+        header = {"evaluator": "understanding", "step": step}
+        append_evaluation(tmp_path, evaluation, header=header)
+    sections = {s.name: s for s in make_sections(load_runs([str(tmp_path)]))}
+    (premium,) = sections["premium"].charts()
+    assert premium.unit == "tokens, en = 1"
+    assert [(label, dots[0].value) for label, dots in premium.rows] == [("ar", 1.75), ("en", 1.0)]
+    (shown,) = sections["samples"].body
+    words = "".join(shown.itertext())
+    assert "topics_ar" in words and "written at 5" in words and "written at 3" not in words
+    assert 'lang="ar"' in ElementTree.tostring(shown, "unicode")

@@ -1,8 +1,11 @@
 """Result lines: appended, last one counts, cut lines are left out."""
 
-from xlingual.outputs import Evaluation
+import json
+
+from xlingual.outputs import Evaluation, Sample
 from xlingual.reporting.evaluations import (
     FILE,
+    SAMPLES,
     append_evaluation,
     details_path,
     read_details,
@@ -49,3 +52,20 @@ def test_details_are_replaced_and_names_become_file_names(tmp_path):
     assert path == tmp_path / "evaluations" / "e" / "1" / "a_b_ü.jsonl" and path.is_file()
     assert read_details(tmp_path, "e", 1, "a/b ü") == [{"text": "\u2028", "n": 2.0}]
     assert read_details(tmp_path, "e", 9, "a") == []
+
+
+def test_samples_are_kept_with_their_evaluator_and_step(tmp_path):
+    for step in (1, 2):
+        sample = Sample(task="t", source="Haus", target="house", prediction=f"hous{step}")
+        evaluation = Evaluation(scalars={}, samples=[sample])
+        append_evaluation(tmp_path, evaluation, header={"evaluator": "e", "step": step})
+    lines = (tmp_path / SAMPLES).read_text().splitlines()
+    assert json.loads(lines[1]) == {
+        "evaluator": "e",
+        "step": 2,
+        "task": "t",
+        "source": "Haus",
+        "reference": "house",
+        "prediction": "hous2",
+    }
+    assert len(lines) == 2 and not (tmp_path / FILE).exists()

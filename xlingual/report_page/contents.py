@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-from xlingual.report_page import text_sections, training_sections, transfer_sections
+from xlingual.report_page import (
+    sample_section,
+    text_sections,
+    training_sections,
+    transfer_sections,
+)
 from xlingual.report_page.runs import Run
 from xlingual.report_page.sections import Section
 
@@ -22,7 +27,7 @@ def make_sections(runs: Sequence[Run]) -> list[Section]:
         transfer_sections.retrieval_section(runs),
         transfer_sections.layers_section(runs),
         text_sections.premium_section(runs),
-        text_sections.samples_section(runs),
+        sample_section.samples_section(runs),
         text_sections.others_section(runs),
         text_sections.settings_section(runs),
         # The last one: it tells what the others could not read.

@@ -13,6 +13,8 @@ from xlingual.report_page.records import read_json, read_json_lines, read_text
 from xlingual.reporting import evaluations
 
 METRICS, RESULTS, CONFIG = "metrics.jsonl", "results.json", "operative_config.gin"
+TEXTS = ("source", "reference", "prediction")
+"""Keys of a sample, and of a record of details that has texts."""
 VOCABULARY = "vocab_report.json"
 """Where `xlingual vocab report --json` is expected to have written."""
 
@@ -40,6 +42,7 @@ class Run:
       metrics: lines of `metrics.jsonl`.
       results: `results.json`.
       rows: of `evaluations.jsonl`, each measurement once.
+      samples: of `samples.jsonl`, in the order in which they were written.
       config: the operative configuration.
       vocabulary: `vocab_report.json`.
       problems: lines about files that could not be read.
@@ -50,6 +53,7 @@ class Run:
     metrics: Sequence[Mapping[str, Any]] = ()
     results: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rows: Sequence[Mapping[str, Any]] = ()
+    samples: Sequence[Mapping[str, Any]] = ()
     config: str = ""
     vocabulary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -82,11 +86,15 @@ class Run:
 
     def latest_rows(self) -> list[Mapping[str, Any]]:
         """Returns the rows of the highest step of each evaluator."""
-        steps: dict[Any, float] = {}
-        for row in self.rows:
-            key = row.get("evaluator")
-            steps[key] = max(steps.get(key, -math.inf), _step(row))
-        return [row for row in self.rows if _step(row) == steps[row.get("evaluator")]]
+        return _latest(self.rows)
+
+    def latest_samples(self) -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
+        """Returns (evaluator, task, source) -> a sample of the highest step of the evaluator."""
+        return {
+            (str(one["evaluator"]), str(one["task"]), str(one["source"])): one
+            for one in _latest(self.samples)
+            if all(isinstance(one.get(name), str) for name in ("evaluator", "task", *TEXTS))
+        }
 
     def details(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Returns what the model did with each example behind a row; none where it was not kept.
@@ -173,6 +181,7 @@ def load_run(path: pathlib.Path, *, name: str, vocabulary: pathlib.Path) -> Run:
         metrics=read_json_lines(path / METRICS, problems.append),
         results=results,
         rows=list(rows.values()),
+        samples=read_json_lines(path / evaluations.SAMPLES, problems.append),
         config=read_text(path / CONFIG, problems.append),
         vocabulary=read_json(vocabulary, problems.append),
         problems=problems,
@@ -198,6 +207,15 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
+
+
+def _latest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the rows of the highest step of each evaluator."""
+    steps: dict[Any, float] = {}
+    for row in rows:
+        key = row.get("evaluator")
+        steps[key] = max(steps.get(key, -math.inf), _step(row))
+    return [row for row in rows if _step(row) == steps[row.get("evaluator")]]
 
 
 def _step(row: Mapping[str, Any]) -> float:

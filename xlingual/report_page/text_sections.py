@@ -2,78 +2,64 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from xlingual.data import languages
 from xlingual.report_page import score_tables
 from xlingual.report_page.charts import Dot, DotChart
 from xlingual.report_page.drawing import MAX_ROWS
 from xlingual.report_page.markup import (
     Child,
     Node,
-    add,
     details,
     element,
-    foreign,
     missing,
     table,
 )
 from xlingual.report_page.runs import VOCABULARY, Run, is_number
-from xlingual.report_page.score_tables import Row, align, group, score_table
+from xlingual.report_page.score_tables import Row, align, score_table
 from xlingual.report_page.sections import Section, run_names
 from xlingual.report_page.transfer_sections import (
     DIRECTION_METRICS,
     EVALUATE,
     RETRIEVAL,
-    direction_rows,
     is_direction,
     label_of,
     layered_metrics,
 )
 
-MAX_SAMPLES, MAX_OPEN = 36, 10
-"""Cards of samples, spread evenly over the directions, and how many need no click."""
-
-_TEXTS = ("source", "reference", "prediction")
-
-PREMIUM = (
-    "xlingual vocab report VOCABULARY --data_dir=DIR --split=validation "
-    "--json={folder}/vocab_report.json"
-)
+PREMIUM = "token_premium"
+"""Metric of `xlingual.evaluation.vocabulary_costs`."""
 
 
 def premium_section(runs: Sequence[Run]) -> Section:
     """Returns what a vocabulary costs each language."""
     title = "Token premium"
-    known: dict[str, dict[str, float]] = {}
-    for run in runs:
-        costs = run.vocabulary.get("languages")
-        costs = costs if isinstance(costs, Mapping) else {}
-        known[run.name] = {
-            str(code): float(one["premium"])
-            for code, one in costs.items()
-            if isinstance(one, Mapping) and is_number(one.get("premium"))
-        }
+    known = {run.name: _premiums(run) for run in runs}
     if not any(known.values()):
         note = missing(
-            f"No token premium: there is no {VOCABULARY}, and --vocab_report names no other file.",
-            PREMIUM.format(folder=runs[0].argument),
+            f"No token premium: `xlingual evaluate` measures it, or `xlingual vocab report` writes "
+            f"a {VOCABULARY}, or --vocab_report names another file.",
+            EVALUATE.format(folder=runs[0].argument),
         )
         return Section(name="premium", title=title, body=[note])
     codes = {code for premiums in known.values() for code in premiums}
+    repeated = {
+        index
+        for index, run in enumerate(runs)
+        if any(known[other.name] == known[run.name] for other in runs[:index])
+    }
     rows = [
         (
             code,
             [
                 Dot(value=known[run.name][code], run=index)
                 for index, run in enumerate(runs)
-                if code in known[run.name] and not _repeats(runs, index)
+                if code in known[run.name] and index not in repeated
             ],
         )
         for code in codes
     ]
     rows = sorted((row for row in rows if row[1]), key=lambda row: -row[1][0].value)
-    reference = next(run.vocabulary.get("reference") for run in runs if known[run.name])
+    reference = next(_reference(run) for run in runs if known[run.name])
     chart = DotChart(
         name="premium",
         title="Tokens for the same sentences",
@@ -88,96 +74,26 @@ def premium_section(runs: Sequence[Run]) -> Section:
     return Section(name="premium", title=title, lead=lead, body=[[chart]])
 
 
-def _repeats(runs: Sequence[Run], index: int) -> bool:
-    """Whether an earlier run has the same vocabulary report."""
-    return any(run.vocabulary == runs[index].vocabulary for run in runs[:index])
+def _premiums(run: Run) -> dict[str, float]:
+    """Returns language -> premium: of the vocabulary report of the run, else of an evaluation."""
+    costs = run.vocabulary.get("languages")
+    if isinstance(costs, Mapping):
+        return {
+            str(code): float(one["premium"])
+            for code, one in costs.items()
+            if isinstance(one, Mapping) and is_number(one.get("premium"))
+        }
+    return {str(row.get("lang")): float(row["value"]) for row in _premium_rows(run)}
 
 
-def samples_section(runs: Sequence[Run]) -> Section:
-    """Returns what the models wrote, beside the reference: an example of each direction."""
-    title = "Samples"
-    lines = [
-        line
-        for line in group([direction_rows(run) for run in runs])
-        if line.known["metric"] == "chrf"
-    ]
-    found = [(line, _sample(runs, line, place)) for place, line in enumerate(lines)]
-    kept = [(line, texts) for line, texts in found if texts is not None]
-    if not kept:
-        note = missing(
-            "No texts were kept: `xlingual evaluate` writes every translation beside its source "
-            "and reference.",
-            EVALUATE.format(folder=runs[0].argument),
-        )
-        return Section(name="samples", title=title, body=[note])
-    stride = -(-len(kept) // MAX_SAMPLES)
-    chosen = sorted(kept[::stride], key=lambda one: _is_code(one[0].known))
-    cards = [_card(runs, line.known, texts) for line, texts in chosen]
-    lead = "The same example for every run; every direction shows another one."
-    body = [element("div", *cards[:MAX_OPEN], class_="samples")]
-    if more := cards[MAX_OPEN:]:
-        body.append(details(f"{len(more)} more", element("div", *more, class_="samples")))
-    return Section(name="samples", title=title, lead=lead, body=body)
+def _reference(run: Run) -> str:
+    """Returns the language of premium 1."""
+    named = [str(row.get("signature")).removeprefix("reference:") for row in _premium_rows(run)]
+    return str(run.vocabulary.get("reference") or next(iter(named), "the reference"))
 
 
-def _is_code(row: Row) -> bool:
-    return any(languages.is_programming_language(str(row[s])) for s in ("src_lang", "tgt_lang"))
-
-
-def _sample(
-    runs: Sequence[Run], line: score_tables.Line, place: int
-) -> list[Mapping[str, Any] | None] | None:
-    """Returns the record of one example in each run; None where no run kept texts."""
-    by_run: list[dict[Any, Mapping[str, Any]]] = []
-    for run, row in zip(runs, line.rows, strict=True):
-        records = run.details(row) if row is not None else []
-        by_run.append(
-            {
-                record.get("id", number): record
-                for number, record in enumerate(records)
-                if all(isinstance(record.get(name), str) for name in _TEXTS)
-            }
-        )
-    common = [key for key in max(by_run, key=len) if all(key in r for r in by_run if r)]
-    if not common:
-        return None
-    key = common[place % len(common)]
-    return [records.get(key) for records in by_run]
-
-
-def _card(runs: Sequence[Run], row: Row, records: Sequence[Mapping[str, Any] | None]) -> Node:
-    source, target = str(row["src_lang"]), str(row["tgt_lang"])
-    first = next(record for record in records if record is not None)
-    zero_shot = row.get("trained") is False
-    head = element(
-        "header",
-        element("h4", f"{_language_name(source)} → {_language_name(target)}"),
-        element("span", "zero-shot", class_="tag zero") if zero_shot else None,
-    )
-    listed = element("dl")
-    add(listed, element("dt", "Source"), _text(first["source"], source))
-    add(listed, element("dt", "Reference"), _text(first["reference"], target))
-    for index, (run, record) in enumerate(zip(runs, records, strict=True)):
-        if record is None:
-            continue
-        swatch = element("span", class_="swatch", style=f"--colour:var(--run{index % 8})")
-        name = element("span", swatch, run.name if len(runs) > 1 else "Output", class_="who")
-        score = record.get("chrf")
-        shown = element("span", f"chrF {score:.0f}", class_="tag") if is_number(score) else None
-        add(listed, element("dt", name, shown), _text(record["prediction"], target))
-    return element("article", head, listed, class_="sample")
-
-
-def _text(words: str, language: str) -> Node:
-    """Returns text in the direction of its first letter; programs run from left to right."""
-    if languages.is_programming_language(language):
-        return element("dd", element("div", words, class_="foreign", dir="ltr"), class_="code")
-    return element("dd", foreign(words or "(empty)", language))
-
-
-def _language_name(code: str) -> str:
-    known = languages.PROGRAMMING_LANGUAGES | languages.NATURAL_LANGUAGES
-    return known.get(code, code)
+def _premium_rows(run: Run) -> list[Row]:
+    return [row for row in run.latest_rows() if row["metric"] == PREMIUM]
 
 
 def others_section(runs: Sequence[Run]) -> Section:

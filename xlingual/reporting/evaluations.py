@@ -2,6 +2,7 @@
 
     MODEL_DIR/evaluations.jsonl                              rows of all evaluators and steps
     MODEL_DIR/evaluations/EVALUATOR/STEP/DATASET.jsonl       what the model did with each example
+    MODEL_DIR/samples.jsonl                                  a few texts of each, to read
 
 Lines are only ever added. Where a restart or a second evaluation measured something again, the
 later line counts.
@@ -11,12 +12,12 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from xlingual.outputs import Evaluation
 
-FILE, FOLDER = "evaluations.jsonl", "evaluations"
+FILE, FOLDER, SAMPLES = "evaluations.jsonl", "evaluations", "samples.jsonl"
 
 IDENTITY = (
     "evaluator",
@@ -34,7 +35,7 @@ IDENTITY = (
 def append_evaluation(
     folder: str | os.PathLike[str], evaluation: Evaluation, *, header: Mapping[str, Any]
 ) -> None:
-    """Adds the rows of an evaluation, and writes its details; call it on one process.
+    """Adds the rows and samples of an evaluation, and writes its details; call it on one process.
 
     Args:
       folder: of the run; made if it is missing.
@@ -49,10 +50,21 @@ def append_evaluation(
         partial = path.with_name(f"{path.name}.partial")
         partial.write_text("".join(map(_line, records)), encoding="utf-8")
         os.replace(partial, path)
-    lines = "".join(_line({**header, **row}) for row in evaluation.rows)
-    if lines:
-        with _whole_lines(folder / FILE) as file:
-            file.write(lines.encode("utf-8"))
+    _append(folder / FILE, ({**header, **row} for row in evaluation.rows))
+    _append(
+        folder / SAMPLES,
+        (
+            {
+                "evaluator": header["evaluator"],
+                "step": header["step"],
+                "task": sample.task,
+                "source": sample.source,
+                "reference": sample.target,
+                "prediction": sample.prediction,
+            }
+            for sample in evaluation.samples
+        ),
+    )
 
 
 def read_evaluations(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -92,6 +104,13 @@ def read_details(
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def _append(path: pathlib.Path, records: Iterable[Mapping[str, Any]]) -> None:
+    lines = "".join(map(_line, records))
+    if lines:
+        with _whole_lines(path) as file:
+            file.write(lines.encode("utf-8"))
 
 
 def _line(record: Mapping[str, Any]) -> str:
