@@ -46,6 +46,7 @@ from xlingual.objectives.text_to_text import text_to_text
 from xlingual.objectives.tokenize import tokenize
 
 SETTINGS = ("zero_shot", "translate_train", "all_languages")
+"""The first is in no name; the others are, so that a process can have several."""
 OBJECTIVE = "text_to_text"
 
 
@@ -247,8 +248,11 @@ def register_understanding(
 ) -> tuple[str, ...]:
     """Registers a task for each language, and the mixtures of a setting; returns their names.
 
-    Tasks are called `NAME_LANG`, after `config` where there is one. `NAME_train` mixes those that
-    are trained, every language alike; `NAME_evaluation` is for evaluation and has all of them.
+    Tasks are called `NAME_LANG`, after `config` where there is one; with another setting than
+    `zero_shot`, `NAME_SETTING_LANG`. `NAME_train`, or `NAME_SETTING_train`, mixes those that are
+    trained, every language alike; `..._evaluation` is for evaluation and has all of them. What is
+    evaluated is the same in all settings, and so is the name under which results are written,
+    `NAME_LANG`.
 
     Args:
       name: of the data set; one of `CORPORA`.
@@ -279,11 +283,12 @@ def register_understanding(
         for lang in languages
     }
     found = _vocabulary(dataset, sources, vocabulary_of, vocabulary)
-    names = {lang: f"{dataset}_{lang}".replace("-", "_") for lang in languages}
+    prefix = dataset if setting == SETTINGS[0] else f"{dataset}_{setting}"
+    names = {lang: f"{prefix}_{lang}".replace("-", "_") for lang in languages}
     for lang, source in sources.items():
         _register(names[lang], lang, source, found)
     trained = [names[lang] for lang, source in sources.items() if "train" in source.splits]
-    mixtures = {f"{dataset}_train": trained, f"{dataset}_evaluation": list(names.values())}
+    mixtures = {f"{prefix}_train": trained, f"{prefix}_evaluation": list(names.values())}
     for mixture, leaves in mixtures.items():
         task_registry.register_mixture(
             mixture,

@@ -5,11 +5,9 @@ import pathlib
 import gin
 import jax
 import pytest
-import seqio
 
 from tests.cache import small_caches
 from xlingual import config
-from xlingual.data import task_registry
 from xlingual.training import loop, startup, state
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -28,9 +26,6 @@ def _clean_gin():
     gin.clear_config()
     yield
     gin.clear_config()
-    names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-    for name in (n for n in names if n.startswith("sib200_")):  # two settings of one data set
-        task_registry.unregister(name)
 
 
 def _name(path):

@@ -9,7 +9,7 @@ import seqio
 from tasks import understanding, understanding_layouts
 from xlingual.data import evaluation_sets, task_registry
 from xlingual.errors import ConfigError
-from xlingual.evaluation import gold_examples
+from xlingual.evaluation import gold_examples, language_rows
 
 _XNLI = "language\tgold_label\tsentence1\tsentence2\tpairID\n"
 _SQUAD = {
@@ -154,16 +154,45 @@ def test_zero_shot_trains_the_source_language_alone(folder):
 
 
 def test_all_languages_train_and_share_a_vocabulary(folder):
-    register(folder, setting="all_languages")
-    assert len(task_registry.leaf_shares("sib200_train")[0]) == 3
+    names = register(folder, setting="all_languages")
+    assert names[0] == "sib200_all_languages_en"
+    mixture = "sib200_all_languages_train"
+    assert len(task_registry.leaf_shares(mixture)[0]) == 3
     understanding.register_understanding(
-        "tydiqa", folder, ["en", "fi"], setting="all_languages", vocabulary_of="sib200_train"
+        "tydiqa", folder, ["en", "fi"], setting="all_languages", vocabulary_of=mixture
     )
-    tasks = [seqio.TaskRegistry.get(name) for name in ("sib200_en", "tydiqa_fi")]
+    tasks = [seqio.TaskRegistry.get(name) for name in (names[0], "tydiqa_all_languages_fi")]
     first, second = (task.output_features["targets"].vocabulary for task in tasks)
     assert first is second
     (record,) = tasks[1].source.get_dataset("train").as_numpy_iterator()
     assert json.loads(record["gold"])["id"] == "finnish-2"
+
+
+def test_settings_of_a_data_set_stand_side_by_side_and_are_evaluated_alike(folder):
+    first = register(folder)
+    trained = {"zero_shot": 1, "translate_train": 3, "all_languages": 3}
+    assert tuple(trained) == understanding.SETTINGS
+    for setting in understanding.SETTINGS[1:]:
+        register(folder, setting=setting, vocabulary_of=first[0])
+    infixes = {
+        "zero_shot": "",
+        "translate_train": "translate_train_",
+        "all_languages": "all_languages_",
+    }
+    arguments = {
+        "split": "validation",
+        "num_examples": 2,
+        "task_feature_lengths": {"inputs": 16, "targets": 8},
+    }
+    found = {}
+    for setting, infix in infixes.items():
+        leaves = task_registry.leaf_shares(f"sib200_{infix}train")[0]
+        assert len(leaves) == trained[setting]
+        tasks = [f"sib200_{infix}de"]
+        (mine,) = gold_examples.load_gold_examples(tasks, **arguments).values()
+        assert language_rows.dataset_of(mine) == "sib200_de"
+        found[setting] = [(one.src, one.gold) for one in mine]
+    assert found["zero_shot"] == found["translate_train"] == found["all_languages"]
 
 
 @pytest.mark.parametrize(

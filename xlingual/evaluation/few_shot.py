@@ -25,7 +25,13 @@ from xlingual.evaluation import classification_scores, gold_examples
 from xlingual.evaluation.decoding_batches import make_shapes
 from xlingual.evaluation.example_scores import Scored
 from xlingual.evaluation.gold_examples import GoldExample
-from xlingual.evaluation.language_rows import Intervals, rows_of_languages, rows_of_task, scalars_of
+from xlingual.evaluation.language_rows import (
+    Intervals,
+    dataset_of,
+    rows_of_languages,
+    rows_of_task,
+    scalars_of,
+)
 from xlingual.evaluation.likelihood import Likelihood, Scorer
 from xlingual.evaluation.scoring_batches import Pair
 from xlingual.losses.base import Loss
@@ -131,7 +137,7 @@ class FewShotEvaluator:
             values = [self._values(one, found) for one in mine]
             scored = _score([one.gold for one in mine], values)
             rows += rows_of_task(task, mine, scored, intervals, signature=self.signature)
-            details[task] = [
+            details[dataset_of(mine)] = [
                 {"id": one.gold["id"], "source": one.src, **detail, "scores": value}
                 for one, detail, value in zip(mine, scored.details, values, strict=True)
             ]

@@ -40,6 +40,12 @@ class Intervals:
         return {"low": low, "high": high, "confidence": self.confidence}
 
 
+def dataset_of(examples: Sequence[GoldExample]) -> str:
+    """Returns the name of the examples of a task in results, whatever the task trains on."""
+    gold = examples[0].gold
+    return f"{gold['dataset']}_{gold['lang']}".replace("-", "_")
+
+
 def rows_of_task(
     task: str, examples: Sequence[GoldExample], scored: Scored, intervals: Intervals, **tags: Any
 ) -> list[dict[str, Any]]:
@@ -57,7 +63,7 @@ def rows_of_task(
         [one.src for one in examples], [one.example.target_text for one in examples]
     )
     common = {
-        "dataset": task,
+        "dataset": dataset_of(examples),
         "group": examples[0].gold["dataset"],
         "lang": metadata.tgt_lang,
         "objective": metadata.objective,

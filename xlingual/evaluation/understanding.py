@@ -18,7 +18,13 @@ from xlingual.evaluation import answer_scores, classification_scores, gold_examp
 from xlingual.evaluation.example_scores import Scored
 from xlingual.evaluation.example_writer import ExampleWriter
 from xlingual.evaluation.gold_examples import GoldExample
-from xlingual.evaluation.language_rows import Intervals, rows_of_languages, rows_of_task, scalars_of
+from xlingual.evaluation.language_rows import (
+    Intervals,
+    dataset_of,
+    rows_of_languages,
+    rows_of_task,
+    scalars_of,
+)
 from xlingual.losses.base import Loss
 from xlingual.models.base import Model
 from xlingual.outputs import Evaluation, Sample
@@ -121,7 +127,7 @@ class UnderstandingEvaluator:
             written, texts = texts[: len(mine)], texts[len(mine) :]
             scored = _score(mine, written)
             rows += rows_of_task(task, mine, scored, intervals)
-            details[task] = [
+            details[dataset_of(mine)] = [
                 {"id": one.gold["id"], "source": one.src, **detail}
                 for one, detail in zip(mine, scored.details, strict=True)
             ]
