@@ -10,6 +10,7 @@ References:
   Some Pitfalls in Automatic Evaluation and Significance Testing for MT" (the shift by the mean).
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -19,6 +20,8 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 _ELEMENTS = 1 << 22
 """Draws in memory at a time."""
+_KEPT = 1 << 25
+"""Draws that are kept for the next score of as many examples, mostly a byte each."""
 
 
 def mean_of(sums: np.ndarray) -> np.ndarray:
@@ -116,6 +119,20 @@ def resampled(statistic: Statistic, sums: np.ndarray, *, seed: int, num_samples:
 
 def _draws(num_examples: int, seed: int, num_samples: int) -> Iterator[np.ndarray]:
     """Yields how often each example was drawn, [some samples, examples] float64."""
+    whole = num_examples * num_samples <= _KEPT
+    draws = _kept_draws(num_examples, seed, num_samples) if whole else None
+    for counts in draws or _draw_blocks(num_examples, seed, num_samples):
+        yield counts.astype(np.float64)
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_draws(num_examples: int, seed: int, num_samples: int) -> tuple[np.ndarray, ...]:
+    """The draws of the last sizes: the metrics of an evaluation are resampled alike."""
+    return tuple(_draw_blocks(num_examples, seed, num_samples))
+
+
+def _draw_blocks(num_examples: int, seed: int, num_samples: int) -> Iterator[np.ndarray]:
+    """Yields the blocks of `_draws` as integers of the smallest type that holds them."""
     generator = np.random.default_rng(seed)
     rows = max(1, _ELEMENTS // num_examples)
     for start in range(0, num_samples, rows):
@@ -123,4 +140,4 @@ def _draws(num_examples: int, seed: int, num_samples: int) -> Iterator[np.ndarra
         drawn = generator.integers(num_examples, size=(size, num_examples))
         drawn += np.arange(size)[:, None] * num_examples
         counts = np.bincount(drawn.ravel(), minlength=size * num_examples)
-        yield counts.reshape(size, num_examples).astype(np.float64)
+        yield counts.reshape(size, num_examples).astype(np.min_scalar_type(counts.max()))

@@ -86,22 +86,41 @@ def score_corpus(
         )
     found: dict[str, Any] = {"counts": {}}
     for name, metric in _metrics(language).items():
-        # What sacrebleu's corpus_score does; its counts are of use once more.
-        counts = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
+        counts = _counts(metric, hypotheses, references, found["counts"].get("chrf++"))
         key = name.replace("++", "_plus_plus")
         found[key] = metric._aggregate_and_compute(counts).score
         found[f"{key}_signature"] = str(metric.get_signature())
         found["counts"][name] = np.asarray(counts, np.float64)
+    found["counts"] = {name: found["counts"][name] for name in METRICS}
     return Scores(**found)
+
+
+def chrf_of_texts(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Returns the chrF of hypotheses against one reference each, in [0, 100]."""
+    return float(sacrebleu.CHRF().corpus_score(list(hypotheses), [list(references)]).score)
 
 
 def _metrics(language: str) -> dict[str, Any]:
     base = language.replace("_", "-").split("-")[0]
     return {
         "bleu": sacrebleu.BLEU(tokenize=BLEU_TOKENIZERS.get(base, "13a")),
-        "chrf": sacrebleu.CHRF(),
         "chrf++": sacrebleu.CHRF(word_order=2),
+        "chrf": sacrebleu.CHRF(),
     }
+
+
+def _counts(
+    metric: Any,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    chrf_plus_plus: np.ndarray | None,
+) -> Any:
+    """Returns the counts of a metric, [sentences, k]; those of chrF are the first of chrF++."""
+    if isinstance(metric, sacrebleu.CHRF) and chrf_plus_plus is not None:
+        metric._extract_corpus_statistics([hypotheses[0]], [[references[0]]])  # for the signature
+        return chrf_plus_plus[:, : 3 * metric.char_order].astype(int).tolist()
+    # What sacrebleu's corpus_score does; its counts are of use once more.
+    return metric._extract_corpus_statistics(list(hypotheses), [list(references)])
 
 
 def bleu_of_sums(sums: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from xlingual.errors import ConfigError
 from xlingual.evaluation.bootstrap import mean_of
 from xlingual.evaluation.example_writer import ExampleWriter
 from xlingual.evaluation.rows import mean_rows
-from xlingual.evaluation.scores import score_corpus
+from xlingual.evaluation.scores import chrf_of_texts
 from xlingual.evaluation.translation_rows import (
     ScoredTranslations,
     Translations,
@@ -232,10 +232,9 @@ def _results(
 ) -> dict[str, Any]:
     """Returns the scores of one task for `results.json`, and those of its sources as they are."""
     metadata, scores = task_registry.task_metadata(task), scored.scores
-    copied = score_corpus(
+    copied = chrf_of_texts(
         [example.source_text for example, _ in pairs],
         [example.target_text for example, _ in pairs],
-        language=metadata.tgt_lang,
     )
     rates = {name: float(mean_of(sums.sum(0)[None])[0]) for name, sums in scored.rates.items()}
     return {
@@ -244,7 +243,7 @@ def _results(
         "bleu": scores.bleu,
         "chrf": scores.chrf,
         "chrf++": scores.chrf_plus_plus,
-        "copy_chrf": copied.chrf,
+        "copy_chrf": copied,
         **rates,
         "exact_match": 100.0 * rates["exact_match"],
         "num_examples": len(pairs),

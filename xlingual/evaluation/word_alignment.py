@@ -304,6 +304,8 @@ class WordAlignmentEvaluator:
         words: tuple[list[np.ndarray], list[np.ndarray]],
     ) -> None:
         """Adds the states of words that have one sure link, both ways."""
+        if len(words[0]) >= self.num_words:
+            return
         first, second = (collections.Counter(link[side] for link in gold.sure) for side in (0, 1))
         means = [side.by_word() for side in sides]
         places = [{word: i for i, word in enumerate(side.words)} for side in means]
@@ -323,11 +325,14 @@ class _Side:
 
     def by_word(self) -> "_Side":
         """The mean of the tokens of each word."""
-        words = sorted(set(self.words))
-        owners = np.asarray(self.words)
-        if not words:
+        if not self.words:
             return self
-        return _Side(np.stack([self.states[owners == word].mean(axis=0) for word in words]), words)
+        # The tokens of a word are neighbours.
+        owners = np.asarray(self.words)
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        sums = np.add.reduceat(self.states, starts, axis=0)
+        sizes = np.diff(starts, append=len(owners)).astype(np.float32)
+        return _Side(sums / sizes[:, None], owners[starts].tolist())
 
 
 def _sides(one: GoldSet) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
