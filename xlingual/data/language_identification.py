@@ -78,6 +78,9 @@ def identify(text: str, declared: str | None = None) -> Guess:
     Raises:
       ConfigError: the library is not installed.
     """
+    if declared is None:
+        language, probability = _identifier().classify(text)
+        return Guess(str(language), float(probability), 0.0)
     ranked = _identifier().rank(text)
     language, probability = ranked[0]
     own = sum(float(share) for code, share in ranked if code == declared)
