@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xlingual.errors import ConfigError
-from xlingual.evaluation import code_scores, code_trees, ngram_scores
+from xlingual.evaluation import code_flow, code_scores, code_trees, ngram_scores
 
 GOLDEN = json.loads(
     (pathlib.Path(__file__).resolve().parents[1] / "golden" / "codebleu.json").read_text()
@@ -30,10 +30,7 @@ def _cases():
 
 @pytest.mark.parametrize("references, candidates, expected", _cases())
 def test_matches_are_those_of_the_package_codebleu(references, candidates, expected):
-    """n-grams and weighted n-grams always; syntax where the trees are tree-sitter's, as theirs.
-
-    Its flow of data also follows names of functions and attributes, ours variables alone.
-    """
+    """n-grams always; what needs a syntax tree where it is tree-sitter's, as theirs."""
     found = values(candidates, references)
     for metric in ("ngram_match", "weighted_ngram_match"):
         assert found[metric] == pytest.approx(expected[metric], abs=1e-12)
@@ -42,6 +39,16 @@ def test_matches_are_those_of_the_package_codebleu(references, candidates, expec
     pytest.importorskip("tree_sitter_python", reason="the trees of codebleu are tree-sitter's")
     theirs = values(candidates, references, tree_sitter=True)
     assert theirs["syntax_match"] == pytest.approx(expected["syntax_match"])
+    assert theirs["dataflow_match"] == pytest.approx(expected["dataflow_match"])
+
+
+def test_data_flows_as_in_the_package_codebleu():
+    pytest.importorskip("tree_sitter_python", reason="the trees of codebleu are tree-sitter's")
+    path = pathlib.Path(__file__).resolve().parents[1] / "golden" / "codebleu_flow.json"
+    for pair in json.loads(path.read_text())["pairs"]:
+        gold, found = (code_flow.data_flow(pair[side]) for side in ("reference", "candidate"))
+        hits = code_trees.overlap(found, gold)
+        assert hits / max(len(gold), 1) == pytest.approx(pair["dataflow_match"]), pair["candidate"]
 
 
 @settings(max_examples=30, deadline=None)

@@ -7,11 +7,11 @@ reference counts if the candidate has it, however often. The flow of data is tha
 elsewhere CodeBLEU is the mean of the other three.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xlingual.evaluation import code_trees, example_scores, ngram_scores
+from xlingual.evaluation import code_flow, code_trees, example_scores, ngram_scores
 from xlingual.evaluation.example_scores import ExampleScores
 
 
@@ -32,7 +32,8 @@ def score_code(
       hypotheses: what was written.
       references: as many.
       language: code of the programming language, e.g. `python`.
-      tree_sitter: whether Python's syntax trees are tree-sitter's; else `ast`'s.
+      tree_sitter: whether Python's syntax trees and flow of data are those of tree-sitter; else
+        those of `ast`.
     """
     found, gold = (
         [code_trees.tokenize_code(text) for text in side] for side in (hypotheses, references)
@@ -53,7 +54,8 @@ def score_code(
         scores.append(example_scores.percent("parse_rate", parsed))
         matches.append(_syntax_match(hypotheses, references, language, tree_sitter))
     if language == "python":
-        matches.append(_dataflow_match(hypotheses, references))
+        flow = code_flow.data_flow if tree_sitter else code_trees.data_flow
+        matches.append(_dataflow_match(hypotheses, references, flow))
     return [*scores, *matches, _mean_of(matches)]
 
 
@@ -69,11 +71,15 @@ def _syntax_match(
     return example_scores.share("syntax_match", hits, totals)
 
 
-def _dataflow_match(hypotheses: Sequence[str], references: Sequence[str]) -> ExampleScores:
+def _dataflow_match(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    flow: Callable[[str], list[code_trees.Edge] | None],
+) -> ExampleScores:
     hits, totals = [], []
     for found, gold in zip(hypotheses, references, strict=True):
-        right = code_trees.data_flow(gold) or []
-        hits.append(code_trees.overlap(code_trees.data_flow(found) or [], right))
+        right = flow(gold) or []
+        hits.append(code_trees.overlap(flow(found) or [], right))
         totals.append(len(right))
     return example_scores.share("dataflow_match", hits, totals)
 

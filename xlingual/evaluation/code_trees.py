@@ -59,7 +59,7 @@ def parses(text: str, language: str) -> bool:
         return False
     if language == "python":
         return _python_tree(text) is not None
-    return not _tree_sitter_root(text, language).has_error
+    return not tree_sitter_root(text, language).has_error
 
 
 def subtrees(text: str, language: str, *, tree_sitter: bool = False) -> list[str]:
@@ -81,7 +81,7 @@ def subtrees(text: str, language: str, *, tree_sitter: bool = False) -> list[str
         if tree is not None:
             _write(tree, found)
         return found
-    root = _tree_sitter_root(text, language)
+    root = tree_sitter_root(text, language)
     stack, found = [root], []
     while stack:
         node = stack.pop()
@@ -220,7 +220,12 @@ def _grammar(language: str) -> object | None:
     return tree_sitter.Parser(tree_sitter.Language(package.language()))
 
 
-def _tree_sitter_root(text: str, language: str) -> "_Node":
+def tree_sitter_root(text: str, language: str) -> "_Node":
+    """Returns the root of the syntax tree of a text.
+
+    Raises:
+      ConfigError: tree-sitter or its grammar of the language is not installed.
+    """
     parser = _grammar(language)
     if parser is None:
         raise ConfigError(
