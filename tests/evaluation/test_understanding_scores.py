@@ -76,6 +76,21 @@ def test_answer_scores_equal_those_of_t5():
     assert [one["exact_match"] for one in scored.details] == [1, 0, 0, 0, 0, 1, 0]
 
 
+def test_answer_scores_equal_those_of_torchmetrics():
+    """But for two texts that are nothing but articles, whose F1 is 1 there, as for SQuAD 2.0."""
+    text = pytest.importorskip("torchmetrics.text", reason="the oracle is torchmetrics")
+    kept = [one for one in _QUESTIONS if one[1] != "an"]
+    texts = [{"prediction_text": found, "id": str(i)} for i, (_, found) in enumerate(kept)]
+    wanted = [
+        {"answers": {"answer_start": [0] * len(right), "text": right}, "id": str(i)}
+        for i, (right, _) in enumerate(kept)
+    ]
+    expected = {name: float(value) for name, value in text.SQuAD()(texts, wanted).items()}
+    golds = [{"answers": right, "normalization": "squad", "lang": "en"} for right, _ in kept]
+    scored = answer_scores.score_answers(golds, [found for _, found in kept])
+    assert values(scored) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     "lang, answer, prediction",
     [
