@@ -243,8 +243,8 @@ def cached_attention(
 
     Args:
       query: [batch, q, heads, d_kv] float32 or bfloat16.
-      keys: [batch, kv_heads, k, d_kv], same dtype; kv_heads divides heads.
-      values: [batch, kv_heads, k, d_kv], same dtype.
+      keys: [batch, kv_heads, k, d_kv] float32 or bfloat16; kv_heads divides heads.
+      values: [batch, kv_heads, k, d_kv], dtype of `keys`.
       mask: [batch, 1, q or 1, k] bool, True = may attend.
       position_bias: [batch or 1, heads, q, k] float32, or None.
 
@@ -256,13 +256,14 @@ def cached_attention(
     group = heads // kv_heads
     folded = query.reshape(batch, num_queries, kv_heads, group, d_kv).transpose(0, 2, 3, 1, 4)
     folded = folded.reshape(batch, kv_heads, group * num_queries, d_kv)
+    folded = folded.astype(keys.dtype)
     scores = product("bhqd,bhkd->bhqk", folded, keys, jnp.float32)
     bias = _fold_heads(position_bias, kv_heads, num_queries)
     if bias is not None:
         scores = scores + bias
     if mask.shape[2] != 1:
         mask = jnp.tile(mask, (1, 1, group, 1))
-    weights = jax.nn.softmax(jnp.where(mask, scores, MASK_BIAS), axis=-1).astype(query.dtype)
+    weights = jax.nn.softmax(jnp.where(mask, scores, MASK_BIAS), axis=-1).astype(values.dtype)
     out = product("bhqk,bhkd->bhqd", weights, values, query.dtype)
     out = out.reshape(batch, kv_heads, group, num_queries, d_kv).transpose(0, 3, 1, 2, 4)
     return out.reshape(query.shape)
