@@ -65,6 +65,7 @@ class GenerationShape(PeerModel):
       ends: whether EOS ends a row.
       eos_scale: what the row of EOS in the output layer is multiplied by.
       num_beams: 1 for greedy decoding.
+      dtype: of its weights, `float32` or `bfloat16`.
       folder: where it saves its weights.
     """
 
@@ -74,6 +75,7 @@ class GenerationShape(PeerModel):
     ends: bool
     eos_scale: float
     num_beams: int
+    dtype: str
     folder: str
 
 
