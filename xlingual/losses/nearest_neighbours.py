@@ -136,25 +136,18 @@ def _search(blocks: VocabBlocks, ids: Array, num_neighbours: int) -> Array:
         places = jnp.arange(blocks.block, dtype=jnp.int32)
         products = jnp.where(places[None, :] >= num_seen, products, -jnp.inf)
         names = jnp.broadcast_to(offset + start + places, products.shape)
-        return _best(best, (products, names), num_neighbours), None
+        found = jnp.concatenate([best[0], products], axis=1)
+        found_names = jnp.concatenate([best[1], names], axis=1)
+        return _top(found, found_names, num_neighbours), None
 
     shape = (ids.size, num_neighbours)
     none = jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)
     best = lax.scan(body, none, blocks.indices)[0]
     if blocks.axes:
         # In the order of the devices, which is that of the ids.
-        gathered = (lax.all_gather(x, blocks.axes, axis=1, tiled=True) for x in best)
-        best = _top(*gathered, num_neighbours)
+        products, names = (lax.all_gather(x, blocks.axes, axis=1, tiled=True) for x in best)
+        best = _top(products, names, num_neighbours)
     return best[1]
-
-
-def _best(
-    old: tuple[Array, Array], new: tuple[Array, Array], num_neighbours: int
-) -> tuple[Array, Array]:
-    """Returns the largest products of two lists, and whose they are."""
-    return _top(
-        *(jnp.concatenate(pair, axis=1) for pair in zip(old, new, strict=True)), num_neighbours
-    )
 
 
 def _top(products: Array, names: Array, num_neighbours: int) -> tuple[Array, Array]:
