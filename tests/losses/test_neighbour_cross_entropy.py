@@ -90,7 +90,7 @@ def reference(states, table, batch, k):
     return total, of_states, of_table, chosen
 
 
-@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize("by_row", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_equals_the_formula(by_row):
     states, table, batch = example(by_row)
     loss = make_loss()
@@ -111,7 +111,10 @@ def test_equals_the_formula(by_row):
     np.testing.assert_array_equal(np.flatnonzero(extra["period"] >= 0), ids)
 
 
-@pytest.mark.parametrize("sizes", [{"num_neighbours": VOCAB}, {"num_neighbours": 70}])
+@pytest.mark.parametrize(
+    "sizes",
+    [{"num_neighbours": VOCAB}, pytest.param({"num_neighbours": 70}, marks=pytest.mark.slow)],
+)
 def test_is_exact_where_candidates_are_the_vocabulary(sizes):
     states, table, batch = example()
     loss = make_loss(max_candidates=10**6, **sizes)

@@ -58,10 +58,12 @@ def list_marked(marked: Array, most: int) -> tuple[Array, Array]:
     Returns:
       `(ids, count)`: [most] int32, ascending, then vocab, vocab + 1, ...; [] int32, at most `most`.
     """
-    (ids,) = jnp.nonzero(marked, size=most, fill_value=0)
-    count = jnp.minimum(jnp.sum(marked, dtype=jnp.int32), most)
+    up_to = jnp.cumsum(marked, dtype=jnp.int32)
+    count = jnp.minimum(up_to[-1], most)
     places = jnp.arange(most, dtype=jnp.int32)
-    return jnp.where(places < count, ids.astype(jnp.int32), marked.size + places - count), count
+    # The n-th is where the number of marks reaches n: a search, as scatters are slow.
+    ids = jnp.searchsorted(up_to, places + 1).astype(jnp.int32)
+    return jnp.where(places < count, ids, marked.size + places - count), count
 
 
 def choose_candidates(is_target: Array, ids: Array, neighbours: Array, most: int) -> Candidates:
@@ -82,11 +84,11 @@ def choose_candidates(is_target: Array, ids: Array, neighbours: Array, most: int
     nobody = num_neighbours + 1
     rank = jnp.full(vocab_size, nobody, jnp.int32).at[lists].min(ranks, mode="drop")
     rank = jnp.where(is_target, 0, rank)
-    sizes = jnp.zeros(nobody + 1, jnp.int32).at[rank].add(1)
-    up_to = jnp.cumsum(sizes)
+    levels = jnp.arange(nobody + 1, dtype=jnp.int32)
+    up_to = jnp.sum(rank[None, :] <= levels[:, None], axis=1, dtype=jnp.int32)
     # The first rank that does not fit as a whole, and what room is left for it.
     last = jnp.minimum(jnp.sum(up_to <= most, dtype=jnp.int32), nobody)
-    room = most - (up_to[last] - sizes[last])
+    room = most - jnp.where(last > 0, up_to[last - 1], 0)
     of_last = rank == last
     chosen = (rank < last) | (of_last & (jnp.cumsum(of_last) <= room))
     chosen &= rank < nobody
