@@ -125,18 +125,21 @@ class Steps:
                 self._state = make_state(model, layout, self.partitioner, spec, seed=0)
 
     def take(self, arm: str, features: Mapping[str, jax.Array]) -> dict[str, float]:
-        """Returns seconds of a step, and the numbers of entries that it used and searched."""
+        """Returns seconds of a step, by the clock and of all cores, and its numbers of entries."""
         state = dataclasses.replace(self._state, extra=self._extra[arm])
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         state, metrics = jax.block_until_ready(self._programs[arm](state, features))
-        seconds = time.perf_counter() - begun
+        times = {
+            "seconds": time.perf_counter() - begun,
+            "core_seconds": time.process_time() - busy,
+        }
         self._extra[arm] = state.extra
         self._state = dataclasses.replace(state, extra={})
         numbers = {
             name.removeprefix("cross_entropy/"): float(metric.total)
             for name, metric in metrics.sums.losses.items()
         }
-        return {"seconds": seconds, **numbers}
+        return {**times, **numbers}
 
 
 def compare_speed(args: argparse.Namespace) -> dict[str, Any]:
@@ -154,30 +157,41 @@ def compare_speed(args: argparse.Namespace) -> dict[str, Any]:
         names.reverse()
     occurring = count_targets(args)
     tokens = args.batch_size * (args.inputs_length + args.targets_length)
-    figures = {}
-    for name in arms():
-        seconds = statistics.median(step["seconds"] for step in again[name])
-        searched = sum(step.get("searched", 0.0) for step in first[name])
-        extra = sum(step["seconds"] for step in first[name]) - sum(
-            step["seconds"] for step in again[name]
-        )
-        per_entry = extra / searched if searched else 0.0
-        spread = seconds + per_entry * occurring / PERIOD if searched else seconds
-        figures[name] = {
+    figures = {
+        name: {
             "candidates": statistics.fmean(step.get("candidates", 0.0) for step in again[name]),
-            "seconds": seconds,
+            "searched": statistics.fmean(step.get("searched", 0.0) for step in first[name]),
             "seconds_min": min(step["seconds"] for step in again[name]),
-            "seconds_per_searched_entry": per_entry,
-            "tokens_per_second": tokens / seconds,
-            "seconds_with_search": spread,
-            "tokens_per_second_with_search": tokens / spread,
+            "tokens_per_second": tokens / statistics.median(x["seconds"] for x in again[name]),
+            **spread_search(first[name], again[name], occurring),
         }
+        for name in arms()
+    }
     for figure in figures.values():
-        figure["ratio"] = figures["exact"]["seconds"] / figure["seconds"]
-        figure["ratio_with_search"] = (
-            figures["exact"]["seconds_with_search"] / figure["seconds_with_search"]
-        )
+        for unit in ("seconds", "core_seconds", "core_seconds_with_search"):
+            figure[f"ratio_of_{unit}"] = figures["exact"][unit] / figure[unit]
     return {"arms": figures, "targets_of_a_period": occurring, "tokens": tokens}
+
+
+def spread_search(
+    first: Sequence[Mapping[str, float]], again: Sequence[Mapping[str, float]], occurring: int
+) -> dict[str, float]:
+    """Returns medians of the time of a step without search, and with its part of a period's.
+
+    Args:
+      first: steps on new batches.
+      again: the same batches once more.
+      occurring: entries that are searched in a period.
+    """
+    found = {}
+    for unit in ("seconds", "core_seconds"):
+        found[unit] = statistics.median(step[unit] for step in again)
+        searched = sum(step.get("searched", 0.0) for step in first)
+        more = sum(new[unit] - old[unit] for new, old in zip(first, again, strict=True))
+        per_entry = more / searched if searched else 0.0
+        found[f"{unit}_per_searched_entry"] = per_entry
+        found[f"{unit}_with_search"] = found[unit] + per_entry * occurring / PERIOD
+    return found
 
 
 def count_targets(args: argparse.Namespace) -> int:
@@ -241,15 +255,17 @@ def compare_losses(args: argparse.Namespace) -> dict[str, list[Any]]:
 def speed_table(speed: Mapping[str, Any]) -> str:
     """Returns the figures of speed as Markdown."""
     lines = [
-        "| loss | candidates | s a step | times exact | with search | times exact |",
-        "|---|---|---|---|---|---|",
+        "| loss | candidates | s a step | times exact | core s a step | times exact | core s with search "
+        "| times exact |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, found in speed["arms"].items():
         used = f"{found['candidates']:,.0f}" if found["candidates"] else "all"
-        lines.append(
-            f"| {name} | {used} | {found['seconds']:.2f} | {found['ratio']:.2f} | "
-            f"{found['seconds_with_search']:.2f} | {found['ratio_with_search']:.2f} |"
-        )
+        cells = [
+            f"{found[unit]:.2f} | {found[f'ratio_of_{unit}']:.2f}"
+            for unit in ("seconds", "core_seconds", "core_seconds_with_search")
+        ]
+        lines.append(f"| {name} | {used} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
