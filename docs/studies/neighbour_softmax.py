@@ -255,8 +255,8 @@ def compare_losses(args: argparse.Namespace) -> dict[str, list[Any]]:
 def speed_table(speed: Mapping[str, Any]) -> str:
     """Returns the figures of speed as Markdown."""
     lines = [
-        "| loss | candidates | s a step | times exact | core s a step | times exact | core s with search "
-        "| times exact |",
+        "| loss | candidates | s a step | times exact | core s a step | times exact "
+        "| core s with search | times exact |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, found in speed["arms"].items():
