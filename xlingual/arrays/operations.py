@@ -32,7 +32,7 @@ def constant(value: _Any, dtype: _Any = None, shape: _Any = None) -> np.ndarray:
     """Returns an array; Python integers become int32, floats float32, text `str`."""
     array = _decoded(value)
     if dtype is not None:
-        array = array.astype(dtype)
+        array = array.astype(dtype, copy=False)
     elif dtype is None and array.dtype == np.int64 and not isinstance(value, np.ndarray):
         array = array.astype(np.int32)
     elif dtype is None and array.dtype == np.float64 and not isinstance(value, np.ndarray):

@@ -36,7 +36,7 @@ def random_words(seed: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
 
 
 def split_seed(seed: Sequence[int] | np.ndarray, num: int) -> np.ndarray:
-    """Returns [num, 2] new seeds, int64 where `seed` is an int64 array, as SeqIO's are; else int32."""
+    """Returns [num, 2] new seeds: int64 if `seed` is an int64 array, as SeqIO's are; else int32."""
     wide = getattr(seed, "dtype", None) == np.int64
     words = random_words(seed, (4 if wide else 2) * num)
     return words.view(np.int64 if wide else np.int32).reshape(num, 2)

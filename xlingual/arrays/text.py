@@ -1,14 +1,15 @@
 """The operations of `tf.strings` that objectives use, on numpy arrays of Python strings.
 
-Patterns are written for RE2, which TensorFlow runs; `python_pattern` says the same to Python's `re`.
-Classes of characters and cases of letters are those of Python's Unicode tables, which may be older
-than TensorFlow's: characters that Python does not know yet are no letters here.
+Patterns are written for RE2, which TensorFlow runs; `python_pattern` says the same to Python's
+`re`. Classes of characters and cases of letters are those of Python's Unicode tables, which may be
+older than TensorFlow's: characters that Python does not know yet are no letters here.
 
 References:
   Unicode Standard Annex 44, Unicode Character Database, 5.7.4 (toNFKC_Casefold).
 """
 
 import functools
+import itertools
 import re
 import sys
 import unicodedata
@@ -32,10 +33,10 @@ _IGNORABLE = (
 
 def text_array(values: Any) -> np.ndarray:
     """Returns text of any shape, `str` or UTF-8, as an array of `str`."""
-    array = np.asarray(values)
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
-    return array.astype(object)
+    if isinstance(values, np.ndarray):
+        values = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        return values.astype(object, copy=False)
+    return np.asarray(values, object)
 
 
 def python_pattern(pattern: str) -> re.Pattern[str]:
@@ -77,7 +78,9 @@ class strings:
         if all(isinstance(part, str) for part in parts):
             return separator.join(parts)
         columns = np.broadcast_arrays(*(text_array(part) for part in parts))
-        joined = [separator.join(row) for row in zip(*(c.ravel().tolist() for c in columns))]
+        joined = [
+            separator.join(row) for row in zip(*(c.ravel().tolist() for c in columns), strict=True)
+        ]
         return text_array(joined).reshape(columns[0].shape)
 
     @staticmethod
@@ -115,7 +118,8 @@ class strings:
         """Returns parts of texts, given in bytes or characters."""
         texts, firsts, counts = np.broadcast_arrays(text_array(value), pos, len)
         found = []
-        for text, first, count in zip(texts.tolist(), firsts.tolist(), counts.tolist()):
+        columns = (texts.tolist(), firsts.tolist(), counts.tolist())
+        for text, first, count in zip(*columns, strict=True):
             part = _units(text, unit)[first : first + count]
             found.append(part.decode("utf-8") if isinstance(part, bytes) else part)
         return text_array(found)
@@ -167,7 +171,7 @@ def _each(fn: Callable[[Any], Any], value: Any, dtype: Any = object) -> np.ndarr
 
 def _rows(value: RaggedTensor) -> list[list[str]]:
     splits, texts = value.row_splits.tolist(), value.values.tolist()
-    return [texts[begin:end] for begin, end in zip(splits[:-1], splits[1:], strict=True)]
+    return [texts[begin:end] for begin, end in itertools.pairwise(splits)]
 
 
 def _units(text: str, unit: str) -> str | bytes:

@@ -1,8 +1,8 @@
 """Vocabularies without TensorFlow or SeqIO: the same ids of the same texts, one text at a time.
 
-A tokenised cache of text records brings the vocabulary with it, as the file `vocabulary`, because
-its reader tokenises. `dump` writes what `load` reads: a SentencePiece model as it is (sentinels that
-were added on load are pieces of it), the names of a byte vocabulary, or a `tokenizer.json`.
+A tokenised cache of text records brings its vocabulary, because the reader tokenises. `dump` makes
+what `load` reads: a SentencePiece model as it is (sentinels that were added on load are pieces of
+it), the names of a byte vocabulary, or a `tokenizer.json`.
 """
 
 import functools
@@ -14,6 +14,7 @@ import sentencepiece
 
 from xlingual.data import byte_ids
 from xlingual.errors import ConfigError
+from xlingual.objectives.recorded_vocabulary import PlainVocabulary
 
 _SENTENCEPIECE, _BYTES, _TOKENIZER = "sentencepiece", "bytes", "tokenizer_json"
 
@@ -102,7 +103,7 @@ def dump(vocabulary: Any) -> tuple[str, bytes]:
     )
 
 
-def load(kind: str, content: bytes) -> SentencePieces | Tokenizer | byte_ids.ByteIds:
+def load(kind: str, content: bytes) -> PlainVocabulary:
     """Returns the vocabulary that `dump` was given.
 
     Raises:

@@ -67,13 +67,13 @@ class TwinTask:
     @functools.cached_property
     def twin(self) -> twins.Twin:
         """The objective."""
-        return recipes.twin_of(self.task, self.row_shape)
+        return recipes.twin_of(self.task, self.row_shape, self.folder)
 
     @functools.cached_property
     def batches_per_window(self) -> int:
-        """Batches of the objective in one window."""
+        """Batches of the objective in one window; one where records are text."""
         tokens = self.twin.batch_size * self.task.counts.tokens / self.task.num_records
-        return max(1, math.floor(WINDOW_TOKENS / max(tokens, 1)))
+        return max(1, math.floor(WINDOW_TOKENS / tokens)) if tokens else 1
 
     @property
     def records_per_window(self) -> int:

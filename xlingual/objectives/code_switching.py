@@ -277,6 +277,7 @@ OBJECTIVES = (
         records=("pair",),
         tokenized=False,
         required=("lexicons",),
+        files=("lexicons",),
     ),
     Objective(
         name="cs_restore",
@@ -284,6 +285,7 @@ OBJECTIVES = (
         records=("pair", "mono"),
         tokenized=False,
         required=("lexicons",),
+        files=("lexicons",),
     ),
     Objective(
         name="cs_input_only",
@@ -292,5 +294,6 @@ OBJECTIVES = (
         families=(DECODER_ONLY,),
         tokenized=False,
         required=("lexicons",),
+        files=("lexicons",),
     ),
 )

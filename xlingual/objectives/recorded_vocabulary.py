@@ -5,7 +5,7 @@ model. Objectives that take text records encode them all: they need one, as does
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -27,7 +27,12 @@ class PlainVocabulary(Protocol):
 
 
 class RecordedVocabulary:
-    """Encodes texts that were recorded, and others by a vocabulary if there is one."""
+    """Encodes texts that were recorded, and others by a vocabulary if there is one.
+
+    Attributes:
+      texts: text -> its ids, those recorded.
+      told_pieces: whether anything asked for the pieces.
+    """
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class RecordedVocabulary:
         """
         self.texts = dict(texts)
         self._vocabulary, self._records = vocabulary, records
+        self.told_pieces = False
 
     @property
     def pieces(self) -> Sequence[str]:
@@ -53,6 +59,7 @@ class RecordedVocabulary:
         Raises:
           ConfigError: there is no vocabulary.
         """
+        self.told_pieces = True
         if self._vocabulary is None:
             raise ConfigError(
                 "the objective asks for the pieces of the vocabulary: the cache has none"
