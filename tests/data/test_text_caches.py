@@ -32,7 +32,7 @@ TASKS = {
     "toy_deobfuscation_python": "encoder_decoder",
     "toy_denoise_de": "encoder_decoder",
     "toy_dot_denoise_de": "encoder_decoder",
-    "toy_pivot_pairs_de_zh": "encoder_decoder",
+    "toy_pivot_pairs_de_fr": "encoder_decoder",
 }
 """Task -> a family that trains on it."""
 QUICK = ("toy_lem_de",)
