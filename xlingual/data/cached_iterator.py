@@ -74,8 +74,10 @@ class CacheIterator:
         A packed cache is entered anywhere at once; of a tokenised one, rows up to there are counted
         if they were not before (`row_counts`).
         """
-        packed = isinstance(self._stream, PackedStream)
-        self._position = {"batches": number} if packed else self._stream.seek(number)
+        if isinstance(self._stream, PackedStream):
+            self._position = {"batches": number}
+        else:
+            self._position = self._stream.seek(number)
         self.close()
 
     def close(self) -> None:
