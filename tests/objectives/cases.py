@@ -169,7 +169,7 @@ def make_twin(case: str, objective: functools.partial, batch: dict, vocabulary: 
 def split_rows(features: dict[str, RaggedTensor]) -> list[dict[str, list[int]]]:
     """Returns the examples of a twin, one by one."""
     rows = {
-        name: np.split(value.values, value.row_splits[1:-1]) for name, value in features.items()
+        name: np.split(value.values, value.row_splits[1:])[:-1] for name, value in features.items()
     }
     return [
         {name: row.tolist() for name, row in zip(rows, values, strict=True)}
