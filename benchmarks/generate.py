@@ -1,8 +1,9 @@
 """Tokens written a second, greedily or by beam search, with transformers' `generate` beside it.
 
-Our side is what `xlingual generate` runs. `--peer` alternates runs of ours with runs of
-transformers on the same weights and the same inputs, float32, in a process of its own, and compares
-what the two write. Two things are measured; the last line of the output is one JSON object:
+Our side is what `xlingual generate` runs, in the dtype of the gin file. `--peer` alternates runs of
+ours with runs of transformers on the same weights and the same inputs, in a process of its own and
+in the dtype of `--peer_dtype`, and compares what the two write. Two things are measured; the last
+line of the output is one JSON object:
 
 * one batch in which no row ends early, so both write the same number of tokens: the step itself;
 * `texts`: texts of varied length in the order of a file, outputs that end at EOS, and the real
@@ -14,6 +15,8 @@ both sides alike, so that EOS wins at varied steps; `output_lengths` (quartiles)
 have nothing to do with the lengths of the inputs, as those of translations would.
 
     python benchmarks/generate.py --gin_file=benchmarks/mt5_small.gin --peer
+    python benchmarks/generate.py --gin_file=benchmarks/mt5_small.gin --peer \
+        --gin.ACTIVATION_DTYPE=bfloat16
     python benchmarks/generate.py --gin_file=benchmarks/mt5_small.gin --peer --beams=4 --runs=2
 """
 
@@ -62,6 +65,7 @@ class GenerationShape(PeerModel):
       ends: whether EOS ends a row.
       eos_scale: what the row of EOS in the output layer is multiplied by.
       num_beams: 1 for greedy decoding.
+      dtype: of its weights, `float32` or `bfloat16`.
       folder: where it saves its weights.
     """
 
@@ -71,6 +75,7 @@ class GenerationShape(PeerModel):
     ends: bool
     eos_scale: float
     num_beams: int
+    dtype: str
     folder: str
 
 
@@ -83,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max_length", type=int, default=64, help="tokens that each row gets")
     parser.add_argument("--texts", type=int, default=256, help="of the second figure; 0 for none")
     parser.add_argument("--eos_scale", type=float, default=6.0, help="makes EOS likelier")
+    parser.add_argument(
+        "--peer_dtype", default="float32", choices=("float32", "bfloat16"), help="of its weights"
+    )
     parser.add_argument("--beams", type=int, default=1, help="1 for greedy decoding")
     return run_command("generate", parser, run, argv)
 
@@ -133,15 +141,14 @@ def peer_shape(
     """Returns what the peer must build to do the same work.
 
     Raises:
-      ConfigError: the model has no encoder, is tied or computes in bfloat16.
+      ConfigError: the model has no encoder or is tied.
     """
     sizes = model.config  # type: ignore[attr-defined]
-    if not sizes.num_encoder_layers or sizes.logits_via_embedding or sizes.dtype != "float32":
-        raise ConfigError(
-            "--peer: expected an encoder-decoder with an output layer of its own, in float32"
-        )
+    if not sizes.num_encoder_layers or sizes.logits_via_embedding:
+        raise ConfigError("--peer: expected an encoder-decoder with an output layer of its own")
     return GenerationShape(
         config=peer_config(model),
+        dtype=args.peer_dtype,
         inputs=inputs,
         batch_size=args.batch_size,
         max_length=args.max_length,
@@ -210,6 +217,7 @@ def summarize(args: argparse.Namespace, model: Model) -> dict[str, Any]:
         "inputs_length": args.inputs_length,
         "max_length": args.max_length,
         "num_beams": args.beams,
+        "dtype": str(model.config.dtype),  # type: ignore[attr-defined]
     }
 
 
@@ -248,7 +256,8 @@ class _Sides:
         result = {
             **_rate(ours, written),
             "peer": {
-                "name": "transformers MT5ForConditionalGeneration.generate, float32",
+                "name": "transformers MT5ForConditionalGeneration.generate",
+                "dtype": args.peer_dtype,
                 "threads": answer["threads"],
                 **_rate(theirs, answer["tokens"]),
             },

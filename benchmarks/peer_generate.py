@@ -43,6 +43,7 @@ def make_writer(shape: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     with torch.no_grad():
         model.lm_head.weight[EOS_ID] *= shape["eos_scale"]
     model.save_pretrained(shape["folder"])
+    model.to(getattr(torch, shape["dtype"]))
     model.generation_config.eos_token_id = EOS_ID if shape["ends"] else None
     rows, size = shape["inputs"], shape["batch_size"]
     batches = [_padded(torch, rows[i : i + size]) for i in range(0, len(rows), size)]

@@ -137,6 +137,68 @@ def test_a_position_is_a_few_integers_and_exact(source):
     assert next(whole)["decoder_input_tokens"].shape[0] == BATCH
 
 
+@pytest.fixture
+def count_records(monkeypatch):
+    """How many records were read since it was last called."""
+    read, counted = RecordFiles.read, [0]
+
+    def counting(self, numbers):
+        counted[0] += len(numbers)
+        return read(self, numbers)
+
+    monkeypatch.setattr(RecordFiles, "read", counting)
+
+    def count():
+        found, counted[0] = counted[0], 0
+        return found
+
+    return count
+
+
+def test_going_on_costs_one_window_a_lane_wherever_it_is(source, count_records):
+    stream = source.lanes(np.arange(BATCH))
+    most = sum(
+        max(stream.tasks[i].records_per_window for i in group.members)
+        for group in stream.plan.groups
+    )
+    positions = {0: {"batches": 0}}
+    batches = stream.batches(positions[0])
+    for number in range(1, 301):
+        batch, position = next(batches)
+        positions[number] = position
+    costs = {}
+    for number in (1, 10, 299):
+        count_records()
+        begun = stream.batches(positions[number])
+        next(begun)
+        # The window that each lane is in, and another one where that was at its end.
+        costs[number] = count_records()
+        assert 0 < costs[number] <= 2 * stream.num_lanes * most
+    assert_equal(next(stream.batches(positions[299]))[0], batch)
+
+
+def test_any_batch_can_be_entered(cache, source, tmp_path, count_records):
+    kept = make_source(cache, row_counts_folder=str(tmp_path))
+    iterator = kept.iterator()
+    whole = take(source.iterator(), 41)
+    for number in (40, 0, 7, 23):
+        iterator.seek(number)
+        assert_equal(next(iterator), whole[number])
+    iterator.close()
+    # Another process finds what was counted: nothing is read, on any number of hosts.
+    for rows_of_host in (np.arange(BATCH), np.arange(BATCH // 2)):
+        stream = make_source(cache, row_counts_folder=str(tmp_path)).lanes(rows_of_host)
+        count_records()
+        position = stream.seek(40)
+        assert count_records() == 0
+        mine = next(stream.batches(position))[0]
+        assert_equal(mine, {name: value[rows_of_host] for name, value in whole[40].items()})
+    other = make_source(cache, row_counts_folder=str(tmp_path), seed=1).lanes(np.arange(BATCH))
+    count_records()
+    other.seek(3)
+    assert count_records() > 0, "another seed has sums of its own"
+
+
 def test_every_epoch_has_every_record_once_and_noise_of_its_own(cache):
     manifest = load_manifest(cache)
     for name in TASKS[:2]:

@@ -33,6 +33,9 @@ class BigramModel:
         start = jnp.zeros(batch["encoder_input_tokens"].shape[:1], jnp.int32)
         return self.decode_step(params, self._source(params, batch), start)
 
+    def serving_params(self, params):
+        return params
+
     def step_params(self, params):
         return params
 

@@ -40,6 +40,9 @@ class Copier:
         tape = Tape(tokens=batch["encoder_input_tokens"], position=jnp.int32(0))
         return self.decode_step(params, tape, tape.tokens[:, 0])
 
+    def serving_params(self, params):
+        return params
+
     def step_params(self, params):
         return params
 

@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 
 from xlingual.arrays.ragged import RaggedTensor
+from xlingual.arrays.text import text_array
+from xlingual.data import plain_vocabularies
 from xlingual.objectives import registry, twins
 from xlingual.objectives.recorded_vocabulary import RecordedVocabulary
 from xlingual.objectives.tokenize import tokenize
@@ -33,15 +35,6 @@ VARIANTS = {
 """Name -> (objective, options): settings whose examples differ in kind."""
 NUM_RECORDS = 20
 CASES = (*registry.objectives(), *VARIANTS)
-WITHOUT_TWIN = {
-    **dict.fromkeys(("cs_input_only", "cs_restore", "entity_cs", "ras"), "tf.errors"),
-    **dict.fromkeys(("deobfuscation", "lem"), "strings"),
-    "denoise": "decode",
-    "dot_denoise": "element_spec",
-    "mbart": "decode",
-    "pivot_pairs": "map",
-}
-"""Objectives that read files, split text or draw Poisson numbers -> what they ask for."""
 LONG = ("causal_lm", "interleaved_docs", "cs_input_only")
 """Objectives that predict the first token of a text from nothing: their texts are longer."""
 
@@ -151,16 +144,21 @@ def bind(case: str, *, lengths, output_features, special_tokens, folder):
 def as_numpy(batch: dict[str, Any]) -> dict[str, Any]:
     """Returns a batch of records for a twin."""
     return {
-        name: RaggedTensor(value.values.numpy(), value.row_splits.numpy())
+        name: RaggedTensor(_plain(value.values.numpy()), value.row_splits.numpy())
         if isinstance(value, tf.RaggedTensor)
-        else value.numpy().astype("S")
+        else text_array(value.numpy().astype("S"))
         for name, value in batch.items()
     }
 
 
+def _plain(values: np.ndarray) -> np.ndarray:
+    return text_array(values.astype("S")) if values.dtype == object else values
+
+
 def make_twin(case: str, objective: functools.partial, batch: dict, vocabulary: Any) -> twins.Twin:
     """Returns the objective of a case without TensorFlow, tried on a batch."""
-    recorded = RecordedVocabulary({}, vocabulary)
+    plain = plain_vocabularies.load(*plain_vocabularies.dump(vocabulary))
+    recorded = RecordedVocabulary({}, plain)
     feature = types.SimpleNamespace(vocabulary=recorded)
     options = {**objective.keywords, "output_features": {"inputs": feature, "targets": feature}}
     twin = twins.make_twin(case, objective.func, fields=batch, **options)
@@ -171,7 +169,7 @@ def make_twin(case: str, objective: functools.partial, batch: dict, vocabulary: 
 def split_rows(features: dict[str, RaggedTensor]) -> list[dict[str, list[int]]]:
     """Returns the examples of a twin, one by one."""
     rows = {
-        name: np.split(value.values, value.row_splits[1:-1]) for name, value in features.items()
+        name: np.split(value.values, value.row_splits[1:])[:-1] for name, value in features.items()
     }
     return [
         {name: row.tolist() for name, row in zip(rows, values, strict=True)}

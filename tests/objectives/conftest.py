@@ -99,12 +99,9 @@ def examples_of(output_features, special, vocabulary, run, tmp_path_factory):
             special_tokens=special,
             folder=tmp_path_factory.mktemp("files"),
         )
-        if case in cases.WITHOUT_TWIN:
-            examples = run(objective, records)
-        else:
-            batch = next(iter(records.ragged_batch(cases.NUM_RECORDS)))
-            twin = cases.make_twin(case, objective, batch, vocabulary)
-            examples = cases.split_rows(twin(cases.as_numpy(batch), [0, 0]))
+        batch = next(iter(records.ragged_batch(cases.NUM_RECORDS)))
+        twin = cases.make_twin(case, objective, batch, vocabulary)
+        examples = cases.split_rows(twin(cases.as_numpy(batch), [0, 0]))
         return examples[: small_models.NUM_EXAMPLES]
 
     return make

@@ -5,7 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xlingual.arrays import operations, philox
+from xlingual.arrays import philox
+from xlingual.arrays import text as text_lib
+from xlingual.arrays.ragged import RaggedTensor
+from xlingual.arrays.text import strings as strings
+from xlingual.arrays.text import tensorflow_text as tensorflow_text
 from xlingual.errors import ConfigError
 
 
@@ -43,9 +47,16 @@ class random:
         return draw(seed, count).reshape(lengths)
 
     @staticmethod
+    def stateless_poisson(shape: Any, seed: Any, lam: Any, dtype: Any = np.int32) -> np.ndarray:
+        """Returns Poisson draws of one mean, below 10, as TensorFlow makes them on a CPU."""
+        lengths = tuple(int(length) for length in np.reshape(np.asarray(shape), -1))
+        draws = philox.poisson(seed, int(np.prod(lengths, dtype=np.int64)), float(lam))
+        return draws.astype(dtype).reshape(lengths)
+
+    @staticmethod
     def split(seed: Any, num: int = 2) -> np.ndarray:
-        """Returns [num, 2] int32, new seeds."""
-        return philox.random_words(seed, 2 * num).view(np.int32).reshape(num, 2)
+        """Returns [num, 2] new seeds, int32 or, of an int64 seed, int64."""
+        return philox.split_seed(seed, num)
 
 
 class math:
@@ -83,22 +94,22 @@ class math:
 
     @staticmethod
     def unsorted_segment_sum(data: np.ndarray, ids: np.ndarray, num: Any) -> np.ndarray:
-        """Returns the sum of the values of each segment."""
-        found = np.zeros(int(num), data.dtype)
+        """Returns the sum of the values (or rows of values) of each segment."""
+        found = np.zeros((int(num), *np.shape(data)[1:]), data.dtype)
         np.add.at(found, ids, data)
         return found
 
     @staticmethod
     def unsorted_segment_min(data: np.ndarray, ids: np.ndarray, num: Any) -> np.ndarray:
         """Returns the minimum of each segment; of nothing, the largest number."""
-        found = np.full(int(num), np.iinfo(data.dtype).max, data.dtype)
+        found = np.full(int(num), _limits(data.dtype).max, data.dtype)
         np.minimum.at(found, ids, data)
         return found
 
     @staticmethod
     def unsorted_segment_max(data: np.ndarray, ids: np.ndarray, num: Any) -> np.ndarray:
         """Returns the maximum of each segment; of nothing, the least number."""
-        found = np.full(int(num), np.iinfo(data.dtype).min, data.dtype)
+        found = np.full(int(num), _limits(data.dtype).min, data.dtype)
         np.maximum.at(found, ids, data)
         return found
 
@@ -118,6 +129,11 @@ class raw_ops:
         return np.searchsorted(sorted_inputs[0], values[0]).astype(out_type)[None]
 
     @staticmethod
+    def UnsortedSegmentJoin(*, inputs: Any, segment_ids: Any, num_segments: Any) -> np.ndarray:
+        """Returns the texts of each segment as one."""
+        return text_lib.join_segments(inputs, segment_ids, num_segments)
+
+    @staticmethod
     def Assert(*, condition: Any, data: Sequence[Any]) -> None:
         """Checks a condition.
 
@@ -128,28 +144,14 @@ class raw_ops:
             raise ConfigError(" ".join(map(str, data)))
 
 
-class strings:
-    """`tf.strings`: only what messages need."""
+class ragged:
+    """`tf.ragged`."""
 
     @staticmethod
-    def as_string(value: np.ndarray) -> np.ndarray:
-        """Returns numbers as text."""
-        found = [_text(one) for one in np.reshape(value, -1).tolist()]
-        return np.array(found, dtype=object)
-
-    @staticmethod
-    def reduce_join(value: Any, separator: str = "") -> str:
-        """Returns texts as one."""
-        return separator.join(map(_text, value))
-
-    @staticmethod
-    def join(parts: Sequence[Any], separator: str = "") -> Any:
-        """Returns texts side by side; arrays element by element."""
-        if all(isinstance(part, str) for part in parts):
-            return separator.join(parts)
-        columns = np.broadcast_arrays(*(np.asarray(operations.constant(part)) for part in parts))
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        return operations.constant([separator.encode().join(row).decode() for row in rows])
+    def boolean_mask(data: np.ndarray, mask: np.ndarray) -> RaggedTensor:
+        """Returns the values of each row of [rows, width] at the True places."""
+        lengths = np.count_nonzero(mask, axis=1)
+        return RaggedTensor.from_rows(np.split(data[mask], np.cumsum(lengths)[:-1]), data.dtype)
 
 
 class autograph:
@@ -164,5 +166,5 @@ class autograph:
             return fn
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+def _limits(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)

@@ -16,22 +16,23 @@ import numpy as np
 
 from xlingual.arrays.ragged import RaggedTensor as RaggedTensor
 from xlingual.arrays.ragged import splits_of
+from xlingual.arrays.text import text_array
 
 Tensor = np.ndarray
 newaxis = None
 bool = np.dtype(np.bool_)
 int8, int32, int64 = (np.dtype(name) for name in ("int8", "int32", "int64"))
 uint32, float32, float64 = (np.dtype(name) for name in ("uint32", "float32", "float64"))
-string = np.dtype("S")
+string = np.dtype(object)
 
 _Any = Any
 
 
 def constant(value: _Any, dtype: _Any = None, shape: _Any = None) -> np.ndarray:
-    """Returns an array; Python integers become int32, floats float32, text UTF-8 bytes."""
-    array = _encoded(value)
-    if dtype is not None and np.dtype(dtype).kind != "S":
-        array = array.astype(dtype)
+    """Returns an array; Python integers become int32, floats float32, text `str`."""
+    array = _decoded(value)
+    if dtype is not None:
+        array = array.astype(dtype, copy=False)
     elif dtype is None and array.dtype == np.int64 and not isinstance(value, np.ndarray):
         array = array.astype(np.int32)
     elif dtype is None and array.dtype == np.float64 and not isinstance(value, np.ndarray):
@@ -81,18 +82,18 @@ def ones(shape: _Any, dtype: _Any = np.float32) -> np.ndarray:
     return np.ones(_shape(shape), dtype)
 
 
-def zeros_like(value: _Any) -> _Any:
-    """Returns zeros of the shape and dtype of `value`."""
+def zeros_like(value: _Any, dtype: _Any = None) -> _Any:
+    """Returns zeros of the shape of `value`, and of its dtype unless another is given."""
     if isinstance(value, RaggedTensor):
-        return value.with_values(np.zeros_like(value.values))
-    return np.zeros_like(value)
+        return value.with_values(np.zeros_like(value.values, dtype))
+    return np.zeros_like(value, dtype)
 
 
-def ones_like(value: _Any) -> _Any:
-    """Returns ones of the shape and dtype of `value`."""
+def ones_like(value: _Any, dtype: _Any = None) -> _Any:
+    """Returns ones of the shape of `value`, and of its dtype unless another is given."""
     if isinstance(value, RaggedTensor):
-        return value.with_values(np.ones_like(value.values))
-    return np.ones_like(value)
+        return value.with_values(np.ones_like(value.values, dtype))
+    return np.ones_like(value, dtype)
 
 
 def size(value: _Any, out_type: _Any = np.int32) -> _Any:
@@ -250,13 +251,13 @@ def searchsorted(
     return np.searchsorted(ordered, values, side=side).astype(out_type)  # type: ignore[call-overload]
 
 
-def unique(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unique(value: np.ndarray, out_idx: _Any = np.int32) -> tuple[np.ndarray, np.ndarray]:
     """Returns the distinct values in order of their first place, and the index of each value."""
     ordered, first, inverse = np.unique(value, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    return ordered[order], place[inverse].astype(np.int32)
+    return ordered[order], place[inverse].astype(out_idx)
 
 
 def scatter_nd(indices: np.ndarray, updates: np.ndarray, shape: _Any) -> np.ndarray:
@@ -317,9 +318,9 @@ def control_dependencies(checks: Sequence[_Any]) -> contextlib.AbstractContextMa
     return contextlib.nullcontext()
 
 
-def _encoded(value: _Any) -> np.ndarray:
+def _decoded(value: _Any) -> np.ndarray:
     array = np.asarray(value)
-    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+    return text_array(array) if array.dtype.kind in "SU" else array
 
 
 def _same_kind(parts: Sequence[_Any]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ class RaggedTensor:
 
     def __init__(self, values: np.ndarray, row_splits: np.ndarray):
         """Takes both arrays as they are."""
-        self.values = np.asarray(values)
+        self.values = values if isinstance(values, RaggedTensor) else np.asarray(values)
         self.row_splits = np.asarray(row_splits, np.int64)
 
     @classmethod
@@ -36,8 +36,12 @@ class RaggedTensor:
         return cls(values, splits)
 
     @classmethod
-    def from_tensor(cls, tensor: np.ndarray, lengths: np.ndarray) -> "RaggedTensor":
-        """Returns the first `lengths[i]` values of each row of `tensor` [rows, width]."""
+    def from_tensor(
+        cls, tensor: np.ndarray, lengths: np.ndarray | None = None, **_: object
+    ) -> "RaggedTensor":
+        """Returns the first `lengths[i]` values (None: all) of each row of [rows, width]."""
+        if lengths is None:
+            lengths = np.full(len(tensor), tensor.shape[1])
         keep = np.arange(tensor.shape[1]) < np.asarray(lengths)[:, None]
         return cls(tensor[keep], splits_of(lengths))
 

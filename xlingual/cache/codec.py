@@ -4,7 +4,8 @@ A record is a header and the arrays of the schema's features, in the order of th
 little-endian and in words of 4 bytes:
 
     int32 x len(schema)   elements of each feature
-    per feature           its elements; UTF-8 text is filled up with zero bytes to whole words
+    per feature           its elements; UTF-8 text is filled up with zero bytes to whole words;
+                          of several texts each ends with a zero byte
 
 Decoding makes views of the record and copies nothing. Records of one schema can also be decoded
 many at once by the reader: everything but text is an int32 or float32 word at a place that the
@@ -19,8 +20,10 @@ import numpy as np
 
 from xlingual.errors import ConfigError
 
-DType = Literal["int32", "float32", "text"]
+DType = Literal["int32", "float32", "text", "texts"]
 _WORD = 4
+_TEXTUAL = ("text", "texts")
+_END = b"\0"
 _NUMPY: dict[str, np.dtype[Any]] = {"int32": np.dtype("<i4"), "float32": np.dtype("<f4")}
 
 
@@ -30,7 +33,7 @@ class Feature:
 
     Attributes:
       name: in the decoded dict.
-      dtype: of its elements; `text` is one string, stored as UTF-8.
+      dtype: of its elements; `text` is one string, stored as UTF-8, `texts` a list of strings.
     """
 
     name: str
@@ -48,12 +51,13 @@ Schema = Sequence[Feature]
 """The features of every record of one task, in the order in which they are stored."""
 
 
-def encode(example: Mapping[str, np.ndarray | str | bytes], schema: Schema) -> bytes:
+def encode(example: Mapping[str, Any], schema: Schema) -> bytes:
     """Returns the record of an example.
 
     Args:
       example: feature name -> [length] array, rank 1, of the feature's dtype, any length from 0;
-        text is `str`, or `bytes` of UTF-8. Exactly the features of the schema.
+        text is `str`, or `bytes` of UTF-8, texts a list of them. Exactly the features of the
+        schema.
       schema: what is stored, in which order.
 
     Raises:
@@ -71,7 +75,7 @@ def encode(example: Mapping[str, np.ndarray | str | bytes], schema: Schema) -> b
     return b"".join((np.array(lengths, "<i4").tobytes(), *parts))
 
 
-def decode(record: bytes, schema: Schema) -> dict[str, np.ndarray | str]:
+def decode(record: bytes, schema: Schema) -> dict[str, np.ndarray | str | list[str]]:
     """Returns the example of a record: what `encode` was given, text as `str`.
 
     Args:
@@ -79,7 +83,7 @@ def decode(record: bytes, schema: Schema) -> dict[str, np.ndarray | str]:
       schema: the one that it was encoded with.
 
     Returns:
-      Feature name -> [length] array, a read-only view of `record`; text is `str`.
+      Feature name -> [length] array, a read-only view of `record`; text is `str`, texts a list.
 
     Raises:
       ConfigError: the record is not one of this schema: its length does not fit its header.
@@ -87,11 +91,11 @@ def decode(record: bytes, schema: Schema) -> dict[str, np.ndarray | str]:
     words = np.frombuffer(record, "<i4", len(record) // _WORD)
     begin = len(schema)
     lengths = words[:begin].tolist()
-    example: dict[str, np.ndarray | str] = {}
+    example: dict[str, np.ndarray | str | list[str]] = {}
     for feature, length in zip(schema, lengths, strict=False):
-        if feature.dtype == "text":
+        if feature.dtype in _TEXTUAL:
             end = begin + -(-length // _WORD)
-            example[feature.name] = words[begin:end].tobytes()[:length].decode("utf-8")
+            example[feature.name] = _text(words[begin:end], length, feature)
         else:
             end = begin + length
             example[feature.name] = words[begin:end].view(_NUMPY[feature.dtype])
@@ -107,7 +111,7 @@ def decode(record: bytes, schema: Schema) -> dict[str, np.ndarray | str]:
 
 def decode_columns(
     records: Sequence[bytes], schema: Schema
-) -> dict[str, tuple[np.ndarray, np.ndarray] | list[str]]:
+) -> dict[str, tuple[np.ndarray, np.ndarray] | list[Any]]:
     """Returns the examples of many records at once, feature by feature.
 
     Args:
@@ -116,7 +120,7 @@ def decode_columns(
 
     Returns:
       Feature name -> elements of all examples end to end, and how many each has, [records] int64;
-      or, of text, one `str` each.
+      or, of text, one `str` each, and of texts a list each.
 
     Raises:
       ConfigError: as `decode`.
@@ -128,17 +132,17 @@ def decode_columns(
     sizes = num_bytes // _WORD
     starts = np.cumsum(sizes) - sizes
     lengths = words[starts[:, None] + np.arange(len(schema))].astype(np.int64)
-    is_text = np.array([feature.dtype == "text" for feature in schema])
+    is_text = np.array([feature.dtype in _TEXTUAL for feature in schema])
     widths = np.where(is_text, -(-lengths // _WORD), lengths)
     if (lengths < 0).any() or (widths.sum(axis=1) + len(schema) != sizes).any():
         _refuse_records(records, schema)
     begins = (starts + len(schema))[:, None] + np.cumsum(widths, axis=1) - widths
-    columns: dict[str, tuple[np.ndarray, np.ndarray] | list[str]] = {}
+    columns: dict[str, tuple[np.ndarray, np.ndarray] | list[Any]] = {}
     for index, feature in enumerate(schema):
         begin, length = begins[:, index], lengths[:, index]
-        if feature.dtype == "text":
+        if feature.dtype in _TEXTUAL:
             columns[feature.name] = [
-                words[b : b + width].tobytes()[:size].decode("utf-8")
+                _text(words[b : b + width], size, feature)
                 for b, width, size in zip(begin, widths[:, index], length, strict=True)
             ]
         else:
@@ -148,6 +152,11 @@ def decode_columns(
     return columns
 
 
+def _text(words: np.ndarray, num_bytes: int, feature: Feature) -> str | list[str]:
+    text = words.tobytes()[:num_bytes].decode("utf-8")
+    return text if feature.dtype == "text" else text.split("\0")[:-1]
+
+
 def _refuse_records(records: Sequence[bytes], schema: Schema) -> NoReturn:
     """Raises the error of the first record that does not fit its header."""
     for record in records:
@@ -155,16 +164,22 @@ def _refuse_records(records: Sequence[bytes], schema: Schema) -> NoReturn:
     raise AssertionError("every record fits its header")
 
 
-def _words(value: np.ndarray | str | bytes, feature: Feature) -> tuple[bytes, int]:
+def _words(value: Any, feature: Feature) -> tuple[bytes, int]:
     """Returns the stored words of one feature and its number of elements."""
-    if feature.dtype == "text":
-        if isinstance(value, str | bytes):
-            content = value.encode("utf-8") if isinstance(value, str) else value
+    if feature.dtype in _TEXTUAL:
+        texts = [value] if feature.dtype == "text" else list(value)
+        if all(isinstance(text, str | bytes) for text in texts):
+            parts = [text.encode("utf-8") if isinstance(text, str) else text for text in texts]
+            if feature.dtype == "texts" and any(_END in part for part in parts):
+                raise ConfigError(f"feature {feature.name!r} has a text with the character U+0000")
+            content = parts[0] if feature.dtype == "text" else b"".join(p + _END for p in parts)
             return content + b"\0" * (-len(content) % _WORD), len(content)
     elif isinstance(value, np.ndarray) and (value.ndim, value.dtype) == (1, _NUMPY[feature.dtype]):
         return value.tobytes(), len(value)
     kind = f"{value.dtype} of rank {value.ndim}" if isinstance(value, np.ndarray) else type(value)
-    expected = "a string" if feature.dtype == "text" else f"{feature.dtype} of rank 1"
+    expected = {"text": "a string", "texts": "a list of strings"}.get(
+        feature.dtype, f"{feature.dtype} of rank 1"
+    )
     raise ConfigError(f"feature {feature.name!r} is {kind}; expected {expected}")
 
 

@@ -10,7 +10,8 @@ Modes:
 
 * `tokenised`: a record is what the task's deterministic preprocessors make of one source record:
   `{targets, lang}` of monolingual text, `{src, tgt, src_lang, tgt_lang}` of a pair, ids without
-  EOS. The objective is applied as the record is read.
+  EOS. The objective is applied as the record is read. Objectives that tokenise text themselves get
+  it as it is: `{text, lang}`.
 * `packed`: a record is one row of several examples with the objective applied; `rows.py` says what
   its features are and makes model features of them.
 

@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
         character_coverage=vocabularies.LEAST_COVERAGE,
         required_characters=required,
         pieces=pieces,
-        max_lines=len(sample) + 1,
+        max_lines=max(len(sample) + 1, vocabularies.LEAST_LIMIT_OF_LINES),
         seed=args.seed,
         **settings,
     )

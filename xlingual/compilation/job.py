@@ -81,7 +81,7 @@ class Job:
     @functools.cached_property
     def layout(self) -> StateLayout:
         """Shapes and shardings of the train state."""
-        return plan_state(self.model, self.optimizer, self.partitioner, self.spec)
+        return plan_state(self.model, self.optimizer, self.partitioner, self.spec, self.losses)
 
     @property
     def num_parameters(self) -> int:

@@ -10,27 +10,29 @@ Text costs several ids a word, hence ByT5 corrupts spans of 20 on average instea
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
+from xlingual.data.byte_ids import FIRST_BYTE, NUM_BYTES, ByteIds
 from xlingual.data.token_names import BYTE, SPECIAL, TokenName
 from xlingual.errors import ConfigError
 from xlingual.objectives import rows
 from xlingual.objectives.special_tokens import SpecialTokens
 
-NUM_BYTES = 256
-FIRST_BYTE = 3
 _NAMES_OF_LOWEST = ("<pad>", "</s>", "<unk>")
 _MARK = b"\xff\xff"
 """Goes around control tokens before text is cut; UTF-8 never has the byte 0xFF."""
 
 
 class ByteVocabulary(seqio.Vocabulary):
-    """Bytes, control tokens and sentinels; each control token or sentinel in text is one id."""
+    """Bytes, control tokens and sentinels; each control token or sentinel in text is one id.
+
+    Attributes:
+      plain: the same ids without TensorFlow.
+    """
 
     def __init__(self, control_tokens: Sequence[str] = (), *, num_sentinels: int = 100) -> None:
         """Makes the vocabulary.
@@ -48,7 +50,8 @@ class ByteVocabulary(seqio.Vocabulary):
         self.control_tokens = tuple(control_tokens)
         self.num_sentinels = num_sentinels
         sentinels = [f"<extra_id_{k}>" for k in reversed(range(num_sentinels))]
-        self._names = (*self.control_tokens, *sentinels)
+        self.plain = ByteIds([*self.control_tokens, *sentinels])
+        self._names = self.plain.names
 
     @property
     def eos_id(self) -> int:
@@ -105,16 +108,10 @@ class ByteVocabulary(seqio.Vocabulary):
         return hashlib.sha256("\n".join(self._names).encode("utf-8")).hexdigest()
 
     def _encode(self, s: str) -> list[int]:
-        ids: list[int] = []
-        for part in self._pattern.split(s) if self._names else [s]:
-            if part in self._id_of_name:
-                ids.append(self._id_of_name[part])
-            else:
-                ids.extend(byte + FIRST_BYTE for byte in part.encode("utf-8"))
-        return ids
+        return self.plain.encode(s)
 
     def _decode(self, ids: Iterable[int]) -> str:
-        return b"".join(self._texts[int(i)] for i in ids).decode("utf-8", errors="ignore")
+        return b"".join(self.plain.texts[int(i)] for i in ids).decode("utf-8", errors="ignore")
 
     def _encode_tf(self, s: tf.Tensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
         """Returns ids [..., (length)] of strings [...]; text must be UTF-8."""
@@ -130,7 +127,9 @@ class ByteVocabulary(seqio.Vocabulary):
         """Returns ids [batch, (length)] int32 of strings [batch]."""
         if self._names:
             # RE2 takes the marks as bytes only in the replacement.
-            text = tf.strings.regex_replace(text, self._pattern.pattern, _MARK + rb"\1" + _MARK)
+            text = tf.strings.regex_replace(
+                text, self.plain.pattern.pattern, _MARK + rb"\1" + _MARK
+            )
         parts = tf.strings.split(text, _MARK)
         index = self._name_index(parts.values)
         plain = tf.where(index < 0, parts.values, "")
@@ -159,7 +158,7 @@ class ByteVocabulary(seqio.Vocabulary):
         return tf.where(same, index, -1)
 
     def _decode_tf(self, ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-        texts = tf.gather(tf.constant(self._texts), ids)
+        texts = tf.gather(tf.constant(self.plain.texts), ids)
         joined = tf.strings.reduce_join(texts, axis=-1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="ignore")
 
@@ -173,22 +172,6 @@ class ByteVocabulary(seqio.Vocabulary):
         at_start = tf.gather(tf.concat([ends_before, [0]], axis=0), ids.row_splits[:-1])
         keep = ends_before == tf.gather(at_start, rows.row_ids(ids))
         return self._decode_tf(rows.keep_values(ids, ids.values, keep))
-
-    @functools.cached_property
-    def _id_of_name(self) -> dict[str, int]:
-        first = FIRST_BYTE + NUM_BYTES
-        return {name: first + i for i, name in enumerate(self._names)}
-
-    @functools.cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self._names, key=len, reverse=True)
-        return re.compile(f"({'|'.join(re.escape(name) for name in longest_first)})")
-
-    @functools.cached_property
-    def _texts(self) -> list[bytes]:
-        """The bytes that each id stands for in text."""
-        values = [bytes([value]) for value in range(NUM_BYTES)]
-        return [b"", b"", b"", *values, *(name.encode("utf-8") for name in self._names)]
 
     @functools.cached_property
     def _buckets(self) -> tuple[int, np.ndarray]:

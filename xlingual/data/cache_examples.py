@@ -1,7 +1,8 @@
 """What a task puts into a cache: numpy examples of one shard of its records, in order.
 
 A task's preprocessors have a deterministic half, up to its `seqio.CacheDatasetPlaceholder`, or, as
-tasks of this project have none, up to `tokenize`; the objective follows.
+tasks of this project have none, up to `tokenize`; the objective follows. Before an objective that
+tokenises text itself, that is all but the objective, and the records are text.
 """
 
 import functools
@@ -15,11 +16,13 @@ import tensorflow as tf
 
 from xlingual.cache.codec import Feature
 from xlingual.cache.rows import OPTIONAL_FEATURES
+from xlingual.data import recipes
 from xlingual.data.leaf_streams import FEATURES, make_leaves, preprocessing_seed
 from xlingual.data.positions import pipeline_options
 from xlingual.data.records import Order, StreamedRecords
 from xlingual.data.tf_errors import as_config_error
 from xlingual.errors import ConfigError
+from xlingual.objectives import registry
 from xlingual.objectives.tokenize import tokenize
 
 _BATCH = 256
@@ -104,14 +107,17 @@ def _deterministic_half(task: seqio.Task) -> seqio.Task:
     if task.supports_caching:
         return task
     functions = [_function_of(preprocessor) for preprocessor in task.preprocessors]
-    if tokenize not in functions:
+    objective = recipes.find_objective(task.preprocessors[-1], task.output_features)
+    if tokenize in functions:
+        seam = functions.index(tokenize) + 1
+    elif objective is not None and not registry.get_objective(objective[0]).tokenized:
+        seam = len(functions) - 1
+    else:
         raise ConfigError(
             f"task {task.name!r} cannot be cached in mode 'tokenised': its preprocessors have no "
-            "`tokenize` and no seqio.CacheDatasetPlaceholder, so nothing tells what is "
-            "deterministic (objectives that tokenise text themselves have no such half); use mode "
-            "'packed'"
+            "`tokenize`, no seqio.CacheDatasetPlaceholder and no objective on text, so nothing "
+            "tells what is deterministic; use mode 'packed'"
         )
-    seam = functions.index(tokenize) + 1
     return seqio.Task(
         task.name,
         source=task.source,
@@ -128,13 +134,16 @@ def _feature(task: seqio.Task, name: str, spec: Any) -> Feature:
     rank, dtype = spec.shape.rank, spec.dtype
     if rank == 0 and dtype == tf.string:
         return Feature(name=name, dtype="text")
+    if rank == 1 and dtype == tf.string:
+        return Feature(name=name, dtype="texts")
     if rank == 1 and dtype.is_integer:
         return Feature(name=name)
     if rank == 1 and dtype.is_floating:
         return Feature(name=name, dtype="float32")
     raise ConfigError(
         f"task {task.name!r} cannot be cached in mode 'tokenised': its feature {name!r} has rank "
-        f"{rank} and type {dtype.name}; expected integers or floats of rank 1, or one string"
+        f"{rank} and type {dtype.name}; expected integers, floats or "
+        "strings of rank 1, or one string"
     )
 
 
@@ -158,4 +167,6 @@ def _column(value: tf.Tensor | tf.RaggedTensor) -> list[Any]:
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:
+    if values.dtype == object:
+        return values
     return values.astype(np.float32 if values.dtype.kind == "f" else np.int32, copy=False)

@@ -49,6 +49,8 @@ class CacheSource:
       read_threads: threads that make batches ahead.
       read_processes: processes that do, instead of threads; 0 for none.
       batches_ahead: batches that are ready before they are asked for.
+      row_counts_folder: where `seek` keeps how many rows the windows of a tokenised cache give;
+        empty for memory alone.
       host_index: this host, for checksums and where no rows are asked for; None asks JAX.
       host_count: number of hosts; None asks JAX.
     """
@@ -69,6 +71,7 @@ class CacheSource:
     read_threads: int = 2
     read_processes: int = 0
     batches_ahead: int = 8
+    row_counts_folder: str = ""
     host_index: int | None = None
     host_count: int | None = None
 
@@ -197,6 +200,8 @@ class CacheSource:
             rows=rows,
             family=self._family,
             featurise=self._featurise,
+            row_counts_folder=self.row_counts_folder,
+            identity=[self.fingerprint(), self._family, self.part, self._manifest.code_version],
         )
 
     @property

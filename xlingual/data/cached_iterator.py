@@ -5,7 +5,8 @@ References:
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grain
@@ -47,7 +48,8 @@ class CacheIterator:
         """Opens a stream at its beginning."""
         self._stream, self._ahead = stream, ahead
         self._position: Mapping[str, Any] = {"batches": 0}
-        self._batches: Iterator[Any] | None = None
+        self._batches: grain.DatasetIterator | None = None
+        self._stop: Callable[[], Any] = lambda: None
 
     def __iter__(self) -> "CacheIterator":
         """Returns itself."""
@@ -61,14 +63,27 @@ class CacheIterator:
         """
         if self._batches is None:
             self._batches = _open(self._stream, self._position, self._ahead)
+            # At the latest when the interpreter ends: a thread in C++ code would abort it then.
+            self._stop = weakref.finalize(self, self._batches.close)
         batch, self._position = next(self._batches)
         return batch
 
     def seek(self, number: int) -> None:
-        """Makes batch `number` of a packed cache, counted from 0, the next one."""
-        if not isinstance(self._stream, PackedStream):
-            raise ConfigError("only packed caches can be entered anywhere; restore a position")
-        self._position, self._batches = {"batches": number}, None
+        """Makes batch `number`, counted from 0, the next one.
+
+        A packed cache is entered anywhere at once; of a tokenised one, rows up to there are counted
+        if they were not before (`row_counts`).
+        """
+        if isinstance(self._stream, PackedStream):
+            self._position = {"batches": number}
+        else:
+            self._position = self._stream.seek(number)
+        self.close()
+
+    def close(self) -> None:
+        """Stops reading ahead; the next batch starts it again where it was."""
+        self._stop()
+        self._batches = None
 
     def state(self) -> bytes:
         """Returns the position after the batches handed out so far."""
@@ -94,7 +109,7 @@ class CacheIterator:
         number = int(parts.pop("batches"))
         lanes = {int(name.split()[1]): taken.tolist() for name, taken in parts.items()}
         self._position = {"batches": number, "lanes": by_group(lanes)}
-        self._batches = None
+        self.close()
 
 
 class _Numbered:
@@ -141,7 +156,7 @@ class _LanedIterator(grain.DatasetIterator):
 
 def _open(
     stream: PackedStream | TokenisedStream, position: Mapping[str, Any], ahead: ReadAhead
-) -> Iterator[Any]:
+) -> grain.DatasetIterator:
     """Returns the batches behind a position, each with its own position, read ahead by Grain."""
     batches: Any
     if isinstance(stream, PackedStream):

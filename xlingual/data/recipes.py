@@ -1,13 +1,14 @@
 """What a tokenised cache remembers of a task's objective, and the objective made of it again.
 
 A recipe is JSON: the name of the objective, its options, the special tokens, and the few texts that
-it encodes itself (prompts). A reader needs no SeqIO, no TensorFlow and no vocabulary to follow it.
+it encodes itself (prompts). A reader needs no SeqIO and no TensorFlow to follow it, and no
+vocabulary unless records are text or noise asks where words begin: then the cache brings one.
 """
 
 import contextlib
 import dataclasses
 import functools
-import json
+import pathlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from xlingual.arrays.ragged import RaggedTensor, splits_of
+from xlingual.arrays.text import text_array
 from xlingual.cache import codec
 from xlingual.cache.codec import Feature
 from xlingual.cache.manifest import CachedTask
 from xlingual.cache.record_files import RecordFiles
+from xlingual.data import plain_vocabularies, recipe_options
 from xlingual.errors import ConfigError
 from xlingual.objectives import registry, twins
 from xlingual.objectives.recorded_vocabulary import RecordedVocabulary
@@ -42,39 +45,51 @@ def recipe_of(
       task: as cached; the languages of some of its records tell which prompts are recorded.
       folder: the cache.
     """
-    found = _find_objective(preprocessors[-1], output_features)
+    found = find_objective(preprocessors[-1], output_features)
     if found is None:
         return {}
     name, keywords = found
+    objective = registry.get_objective(name)
     special_tokens: SpecialTokens = keywords.pop("special_tokens")
-    recipe = {
+    try:
+        options = recipe_options.dump_options(keywords, objective.files, folder)
+    except ConfigError:
+        return {}
+    recipe: dict[str, Any] = {
         "objective": name,
-        "options": keywords,
+        "options": options,
         "special_tokens": dataclasses.asdict(special_tokens),
         "texts": {},
     }
+    known = output_features["targets"].vocabulary
+    with contextlib.suppress(ConfigError):  # another kind serves where prompts are recorded
+        known = plain_vocabularies.load(*plain_vocabularies.dump(known))
+    vocabulary = RecordedVocabulary({}, known, records=objective.tokenized)
     try:
-        json.dumps(recipe)
-    except TypeError:
-        return {}
-    vocabulary = RecordedVocabulary({}, output_features["targets"].vocabulary)
-    try:
-        twin = _make_twin(recipe, task.schema, task.row_shape, vocabulary)
+        twin = _make_twin(recipe, task.schema, task.row_shape, vocabulary, folder)
     except ConfigError:
         return recipe  # the reader says what is wrong, with the row shape that it is given
-    for pair in sorted(_languages(task, folder)):
-        with contextlib.suppress(ConfigError):  # an objective may know one direction only
-            twin(_sample(task.schema, pair), [0, 0])
-    recipe["texts"] = vocabulary.texts
+    if objective.tokenized:
+        for pair in sorted(_languages(task, folder)):
+            with contextlib.suppress(ConfigError):  # an objective may know one direction only
+                twin(_sample(task.schema, pair), [0, 0])
+        recipe["texts"] = vocabulary.texts
+    if not objective.tokenized or vocabulary.told_pieces:
+        kind, content = plain_vocabularies.dump(output_features["targets"].vocabulary)
+        file = recipe_options.store_file(folder, content, ".vocabulary")
+        recipe["vocabulary"] = {"kind": kind, "file": file}
     return recipe
 
 
-def twin_of(task: CachedTask, row_shape: Mapping[str, int]) -> twins.Twin:
+def twin_of(
+    task: CachedTask, row_shape: Mapping[str, int], folder: str | pathlib.Path
+) -> twins.Twin:
     """Returns the objective of a task of a tokenised cache as a function of batches of records.
 
     Args:
       task: of the cache.
       row_shape: limits of `inputs` and `targets` that the objective keeps to.
+      folder: the cache.
 
     Raises:
       ConfigError: the task has no recipe, the objective cannot be applied without TensorFlow, or
@@ -84,8 +99,10 @@ def twin_of(task: CachedTask, row_shape: Mapping[str, int]) -> twins.Twin:
         raise twins.no_twin(
             task.objective, f"the cache has no recipe of the objective of task {task.name!r}"
         )
-    vocabulary = RecordedVocabulary(task.recipe["texts"])
-    return _make_twin(task.recipe, task.schema, row_shape, vocabulary)
+    stored = task.recipe.get("vocabulary")
+    known = _vocabulary(str(folder), stored["kind"], stored["file"]) if stored else None
+    vocabulary = RecordedVocabulary(task.recipe["texts"], known)
+    return _make_twin(task.recipe, task.schema, row_shape, vocabulary, folder)
 
 
 def make_batch(records: Sequence[bytes], schema: Sequence[Feature]) -> twins.Batch:
@@ -100,8 +117,10 @@ def make_batch(records: Sequence[bytes], schema: Sequence[Feature]) -> twins.Bat
     """
     batch: dict[str, Any] = {}
     for name, column in codec.decode_columns(records, schema).items():
-        if isinstance(column, list):
-            batch[name] = np.array([text.encode("utf-8") for text in column])
+        if isinstance(column, list) and isinstance(column[0], list):
+            batch[name] = RaggedTensor.from_rows(list(map(text_array, column)), np.dtype(object))
+        elif isinstance(column, list):
+            batch[name] = text_array(column)
         else:
             values, lengths = column
             batch[name] = RaggedTensor(values, splits_of(lengths))
@@ -113,6 +132,7 @@ def _make_twin(
     schema: Sequence[Feature],
     row_shape: Mapping[str, int],
     vocabulary: RecordedVocabulary,
+    folder: str | pathlib.Path,
 ) -> twins.Twin:
     objective = registry.get_objective(recipe["objective"])
     feature = types.SimpleNamespace(vocabulary=vocabulary)
@@ -123,8 +143,13 @@ def _make_twin(
         sequence_length=row_shape,
         output_features={"inputs": feature, "targets": feature},
         special_tokens=SpecialTokens(**recipe["special_tokens"]),
-        **recipe["options"],
+        **recipe_options.load_options(recipe["options"], folder),
     )
+
+
+@functools.cache
+def _vocabulary(folder: str, kind: str, file: str) -> plain_vocabularies.PlainVocabulary:
+    return plain_vocabularies.load(kind, recipe_options.read_file(folder, file))
 
 
 def _languages(task: CachedTask, folder: str) -> set[tuple[str, str]]:
@@ -151,13 +176,13 @@ def _sample(schema: Sequence[Feature], languages: tuple[str, str]) -> twins.Batc
     return make_batch([codec.encode(record, schema)], schema)
 
 
-def _find_objective(
+def find_objective(
     preprocessor: Callable[..., Any], output_features: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]] | None:
     """Returns the objective that a preprocessor applies and the options that it gets.
 
     The preprocessor is called with a recorder in the place of the objective, which it holds as a
-    partial, or as a value that it captured.
+    partial, or as a value that it captured, by itself or in its entry of the index.
     """
     names = {objective.preprocess: name for name, objective in registry.objectives().items()}
     calls: list[tuple[str, dict[str, Any]]] = []
@@ -166,6 +191,8 @@ def _find_objective(
         if isinstance(function, types.FunctionType) and function in names:
             name = names[function]
             return lambda *args, **keywords: calls.append((name, _options(keywords)))
+        if isinstance(function, registry.Objective):
+            return dataclasses.replace(function, preprocess=substitute(function.preprocess))
         if isinstance(function, functools.partial):
             return functools.partial(substitute(function.func), *function.args, **function.keywords)
         if isinstance(function, types.FunctionType) and function.__closure__:

@@ -6,7 +6,8 @@ of the batch), and whose examples are packed together. How many rows come out de
 so a batch has no number that says where its rows are. It is fed by lanes instead: lane l of L turns
 windows l, l + L, ... into rows and fills the same places of every batch. A host runs the lanes of
 its own rows; the global batches are the same for any number of hosts. The position is two numbers
-for each lane.
+for each lane. To go on from a position, a lane makes the rows of one window again; `seek` finds the
+position of any batch by the sums of `row_counts`.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from xlingual.cache import packed_stream, packing, rows, schedule
 from xlingual.cache.manifest import CachedTask
 from xlingual.cache.packed_stream import Featurise, Plan, RowGroup
 from xlingual.cache.record_files import RecordFiles
-from xlingual.data import recipes
+from xlingual.data import recipes, row_counts
 from xlingual.errors import ConfigError
 from xlingual.objectives import twins
 
@@ -67,13 +68,13 @@ class TwinTask:
     @functools.cached_property
     def twin(self) -> twins.Twin:
         """The objective."""
-        return recipes.twin_of(self.task, self.row_shape)
+        return recipes.twin_of(self.task, self.row_shape, self.folder)
 
     @functools.cached_property
     def batches_per_window(self) -> int:
-        """Batches of the objective in one window."""
+        """Batches of the objective in one window; one where records are text."""
         tokens = self.twin.batch_size * self.task.counts.tokens / self.task.num_records
-        return max(1, math.floor(WINDOW_TOKENS / max(tokens, 1)))
+        return max(1, math.floor(WINDOW_TOKENS / tokens)) if tokens else 1
 
     @property
     def records_per_window(self) -> int:
@@ -148,6 +149,8 @@ class TokenisedStream:
       rows: [host_batch] int64, this host's rows of it, ascending.
       family: of models.
       featurise: makes model features.
+      row_counts_folder: where `seek` keeps what it counts; empty for memory alone.
+      identity: all that decides the rows, as JSON types.
     """
 
     tasks: tuple[TwinTask, ...]
@@ -156,11 +159,31 @@ class TokenisedStream:
     rows: np.ndarray
     family: str
     featurise: Featurise
+    row_counts_folder: str = ""
+    identity: Any = None
 
     @property
     def num_lanes(self) -> int:
         """Lanes of the global batch."""
         return math.gcd(self.batch_size, MOST_LANES)
+
+    def seek(self, number: int) -> dict[str, Any]:
+        """Returns the position before batch `number`, counted from 0.
+
+        Windows that no call has counted before are counted now; otherwise nothing is read.
+        """
+        per_lane = self.batch_size // self.num_lanes
+        batches = dict(enumerate(self.plan.turns.counts(number).tolist()))
+        lanes = np.unique(self.rows // per_lane).tolist()
+        return row_counts.position_at(number, batches, lanes, per_lane, self._row_counts)
+
+    @functools.cached_property
+    def _row_counts(self) -> row_counts.RowCounts:
+        def count_rows(group: int, lane: int, window: int) -> int:
+            number = window * self.num_lanes + lane
+            return len(self.window_rows(self.plan.groups[group], number))
+
+        return row_counts.RowCounts(count_rows, self.row_counts_folder, self.identity)
 
     def batches(self, position: Mapping[str, Any]) -> Iterator[tuple[dict[str, np.ndarray], dict]]:
         """Yields this host's rows of each batch, and the position behind it.

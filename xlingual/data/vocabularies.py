@@ -31,6 +31,8 @@ MODES = ("[NLU]", "[NLG]", "[S2S]")
 MARKERS = ("<mask>", "<blank>", "<sep>", "<cls>")
 LEAST_COVERAGE = 0.98
 """The smallest character coverage that SentencePiece takes."""
+LEAST_LIMIT_OF_LINES = 101
+"""The smallest `max_lines` that SentencePiece takes, however many lines there are."""
 _SENTINEL = re.compile(r"^▁?<extra_id_(\d+)>$")
 _MAX_SENTENCE_BYTES = 1 << 20
 _UNLIMITED = 1 << 24

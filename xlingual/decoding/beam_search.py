@@ -112,6 +112,7 @@ def beam_search(
         penalties=penalties.astype(np.float32),
         patient=early_stopping == "never" and length_penalty > 0.0,
     )
+    params = model.serving_params(params)
     logits, cache = model.start_decoding(params, batch, max_length=max_length)
     if logits.shape[-1] < 2 * num_beams:
         raise ValueError(

@@ -1,7 +1,6 @@
 """Greedy decoding: the most probable token at every step, with a key-value cache."""
 
-import jax.numpy as jnp
-
+from xlingual.decoding.candidates import top_k
 from xlingual.decoding.constraints import Constraint
 from xlingual.decoding.token_loop import Rule, write_tokens
 from xlingual.models.base import Model
@@ -48,4 +47,4 @@ def greedy_decode(
 def most_probable(logits: Array, keys: PRNGKey | None, written: Array) -> Array:
     """Returns the token of the largest logit of each row, [rows] int32; a `token_loop.Choose`."""
     del keys, written
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return top_k(logits, 1)[1][:, 0]

@@ -89,6 +89,7 @@ def write_tokens(
     Returns:
       [batch * copies, max_length] int32: new tokens, EOS included when reached, PAD after it.
     """
+    params = model.serving_params(params)
     start = start_rows(
         model,
         params,

@@ -138,6 +138,7 @@ class Generator:
                 f"num_beams={options.num_beams}; expected at most half of the "
                 f"{model.vocab_size} tokens"
             )
+        params = partitioner.jit(model.serving_params)(params)
         self._model, self._params, self._partitioner = model, params, partitioner
         self._options, self._shapes = options, shapes
         self._search = partitioner.jit(self._beam_search, out_shardings=partitioner.replicated)

@@ -124,7 +124,9 @@ class Attention(nn.Module):
             if past is not None and slot is not None:
                 # Written before it is read, so that a loop can write in place.
                 held = jax.tree.map(
-                    lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2),
+                    lambda old, new: jax.lax.dynamic_update_slice_in_dim(
+                        old, new.astype(old.dtype), slot, axis=2
+                    ),
                     past,
                     held,
                 )

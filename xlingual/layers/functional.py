@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xlingual.layers.products import product
 from xlingual.types import Array
 
 MASK_BIAS = -1e10
@@ -242,8 +243,8 @@ def cached_attention(
 
     Args:
       query: [batch, q, heads, d_kv] float32 or bfloat16.
-      keys: [batch, kv_heads, k, d_kv], same dtype; kv_heads divides heads.
-      values: [batch, kv_heads, k, d_kv], same dtype.
+      keys: [batch, kv_heads, k, d_kv] float32 or bfloat16; kv_heads divides heads.
+      values: [batch, kv_heads, k, d_kv], dtype of `keys`.
       mask: [batch, 1, q or 1, k] bool, True = may attend.
       position_bias: [batch or 1, heads, q, k] float32, or None.
 
@@ -255,14 +256,15 @@ def cached_attention(
     group = heads // kv_heads
     folded = query.reshape(batch, num_queries, kv_heads, group, d_kv).transpose(0, 2, 3, 1, 4)
     folded = folded.reshape(batch, kv_heads, group * num_queries, d_kv)
-    scores = jnp.einsum("bhqd,bhkd->bhqk", folded, keys, preferred_element_type=jnp.float32)
+    folded = folded.astype(keys.dtype)
+    scores = product("bhqd,bhkd->bhqk", folded, keys, jnp.float32)
     bias = _fold_heads(position_bias, kv_heads, num_queries)
     if bias is not None:
         scores = scores + bias
     if mask.shape[2] != 1:
         mask = jnp.tile(mask, (1, 1, group, 1))
-    weights = jax.nn.softmax(jnp.where(mask, scores, MASK_BIAS), axis=-1).astype(query.dtype)
-    out = jnp.einsum("bhqk,bhkd->bhqd", weights, values)
+    weights = jax.nn.softmax(jnp.where(mask, scores, MASK_BIAS), axis=-1).astype(values.dtype)
+    out = product("bhqk,bhkd->bhqd", weights, values, query.dtype)
     out = out.reshape(batch, kv_heads, group, num_queries, d_kv).transpose(0, 3, 1, 2, 4)
     return out.reshape(query.shape)
 
@@ -300,13 +302,13 @@ def _attend(
     position_bias: Array | None,
     dropout_mask: Array | None,
 ) -> tuple[Array, _Residuals]:
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
+    scores = product("bqhd,bkhd->bhqk", query, key, jnp.float32)
     if position_bias is not None:
         scores = scores + position_bias
     # Adding -1e10 in float32 absorbs the score, so selecting it is the same.
     scores = jnp.where(mask, scores, MASK_BIAS)
     weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-    out = jnp.einsum("bhqk,bkhd->bqhd", _dropped(weights, dropout_mask), value)
+    out = product("bhqk,bkhd->bqhd", _dropped(weights, dropout_mask), value, query.dtype)
     # Of the bias the gradient needs the leading size alone.
     batch_of_bias = None if position_bias is None else position_bias[:, 0, 0, 0]
     return out, (query, key, value, weights, out, dropout_mask, batch_of_bias)
@@ -317,8 +319,8 @@ def _attend_backward(
 ) -> tuple[Array, Array, Array, None, Array | None, None]:
     query, key, value, weights, out, dropout_mask, batch_of_bias = residuals
     dropped = _dropped(weights, dropout_mask)
-    grad_value = jnp.einsum("bhqk,bqhd->bkhd", dropped, grad)
-    grad_weights = jnp.einsum("bqhd,bkhd->bhqk", grad, value, preferred_element_type=jnp.float32)
+    grad_value = product("bhqk,bqhd->bkhd", dropped, grad, value.dtype)
+    grad_weights = product("bqhd,bkhd->bhqk", grad, value, jnp.float32)
     grad_weights = _dropped(grad_weights, dropout_mask)
     wide = (grad.astype(jnp.float32), out.astype(jnp.float32))
     row_sums = jnp.einsum("bqhd,bqhd->bhq", *wide)[..., None]
@@ -328,8 +330,8 @@ def _attend_backward(
         shared = batch_of_bias.shape[0] == 1
         grad_bias = _sum_over_batch(grad_scores) if shared else grad_scores
     narrow = grad_scores.astype(query.dtype)
-    grad_query = jnp.einsum("bhqk,bkhd->bqhd", narrow, key)
-    grad_key = jnp.einsum("bhqk,bqhd->bkhd", narrow, query)
+    grad_query = product("bhqk,bkhd->bqhd", narrow, key, query.dtype)
+    grad_key = product("bhqk,bqhd->bkhd", narrow, query, key.dtype)
     return grad_query, grad_key, grad_value, None, grad_bias, None
 
 

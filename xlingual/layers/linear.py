@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from xlingual.layers.parameters import Initializer, fan_in_truncated_normal, make_parameter
+from xlingual.layers.products import product
 from xlingual.outputs import Readout
 from xlingual.types import Array, LogicalAxes
 
@@ -98,16 +99,12 @@ def matmul(x: Array, kernel: Array, dtype: jnp.dtype) -> Array:
     Returns:
       [batch, length, features] `dtype`.
     """
-    return _product(x, kernel, dtype)
-
-
-def _product(x: Array, kernel: Array, dtype: jnp.dtype) -> Array:
-    return jnp.einsum("blm,mf->blf", x, kernel, preferred_element_type=dtype)
+    return product("blm,mf->blf", x, kernel, dtype)
 
 
 def _matmul_forward(x: Array, kernel: Array, dtype: jnp.dtype) -> tuple[Array, tuple[Array, Array]]:
     # Not `matmul` itself: rematerialisation policies must see the product.
-    return _product(x, kernel, dtype), (x, kernel)
+    return product("blm,mf->blf", x, kernel, dtype), (x, kernel)
 
 
 def _matmul_backward(
@@ -115,13 +112,11 @@ def _matmul_backward(
 ) -> tuple[Array, Array]:
     del dtype
     x, kernel = residuals
-    grad_x = jnp.einsum("blf,mf->blm", grad, kernel, preferred_element_type=x.dtype)
-    columns = (((0, 1), (0, 1)), ((), ()))
+    grad = grad.astype(x.dtype)  # that of the logits is float32, its factors may be bfloat16
+    grad_x = product("blf,mf->blm", grad, kernel, x.dtype)
     if x.shape[-1] <= grad.shape[-1]:
-        grad_kernel = jax.lax.dot_general(x, grad, columns, preferred_element_type=kernel.dtype)
-    else:
-        grad_kernel = jax.lax.dot_general(grad, x, columns, preferred_element_type=kernel.dtype).T
-    return grad_x, grad_kernel
+        return grad_x, product("blm,blf->mf", x, grad, kernel.dtype)
+    return grad_x, product("blf,blm->fm", grad, x, kernel.dtype).T
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)

@@ -13,6 +13,7 @@ References:
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,6 +25,9 @@ from xlingual.types import Array
 
 _COLUMN_MULTIPLE = 128
 """Entries of a block are a multiple of this, as tiles of matrix units want."""
+
+_MASKED = -1e30
+"""Logit of an entry that does not count; finite, for a device may have no other."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,12 +71,14 @@ class VocabBlocks:
       dtype: of the products.
       options: sizes of blocks.
       axes: mesh axes that cut the vocabulary.
+      num_entries: [] int32, so many entries of the whole table count, from the first; None for all.
     """
 
     table: Array
     dtype: jnp.dtype
     options: BlockOptions
     axes: tuple[str, ...]
+    num_entries: Array | None = None
 
     @property
     def size(self) -> int:
@@ -107,21 +113,31 @@ class VocabBlocks:
         return start, index * self.block - start
 
     def columns(self, index: Array, targets: Array) -> tuple[Array | None, Array]:
-        """Returns which entries are new, [block] bool or None for all, and the targets' places.
+        """Returns which entries count and are new, [block] bool or None for all, and places.
 
         Args:
           index: [] int32, of the block.
           targets: [tokens] int32, from `local`.
 
         Returns:
-          The places are [tokens] int32, -1 where a target is in another block.
+          The places of the targets are [tokens] int32, -1 where one is in another block.
         """
         start, num_seen = self.place(index)
         ids = targets - start
         ids = jnp.where((ids >= num_seen) & (ids < self.block), ids, -1)
-        if self.size % self.block == 0:
-            return None, ids
-        return jnp.arange(self.block, dtype=jnp.int32) >= num_seen, ids
+        places = jnp.arange(self.block, dtype=jnp.int32)
+        new = None if self.size % self.block == 0 else places >= num_seen
+        if self.num_entries is not None:
+            counted = places < self.local(self.num_entries) - start
+            new = counted if new is None else new & counted
+        return new, ids
+
+    def if_counted(self, index: Array, compute: Callable[[], Any], otherwise: Any) -> Any:
+        """Returns `compute()`, or `otherwise` for a block of which no entry counts."""
+        if self.num_entries is None:
+            return compute()
+        start, _ = self.place(index)
+        return lax.cond(start < self.local(self.num_entries), compute, lambda: otherwise)
 
     def rows(self, index: Array) -> Array:
         """Returns a block of the table in the dtype of products."""
@@ -215,7 +231,7 @@ def _read_blocks(
     """
     smoothing = blocks.options.label_smoothing
 
-    def body(sums: _Sums, index: Array) -> tuple[_Sums, Any]:
+    def read(sums: _Sums, index: Array) -> tuple[_Sums, Any]:
         logits = _product(states, blocks.rows(index), (1, 1 - blocks.options.vocab_dim))
         new, ids = blocks.columns(index, targets)
         met = jnp.take_along_axis(logits, jnp.maximum(ids, 0)[:, None], axis=1)[:, 0]
@@ -224,7 +240,7 @@ def _read_blocks(
             counted = logits if new is None else jnp.where(new[None, :], logits, 0.0)
             all_logits = all_logits + jnp.sum(counted, axis=1)
         if new is not None:
-            logits = jnp.where(new[None, :], logits, -jnp.inf)
+            logits = jnp.where(new[None, :], logits, _MASKED)
         best = jnp.maximum(sums.best, jnp.max(logits, axis=1))
         exponentials = jnp.exp(logits - best[:, None])
         before = sums.exponentials * jnp.exp(sums.best - best)
@@ -236,8 +252,13 @@ def _read_blocks(
         )
         return found, (exponentials.astype(blocks.dtype), best) if keep else None
 
+    def body(sums: _Sums, index: Array) -> tuple[_Sums, Any]:
+        unread = jnp.zeros((targets.size, blocks.block), blocks.dtype), sums.best
+        skipped = sums, unread if keep else None
+        return blocks.if_counted(index, lambda: read(sums, index), skipped)
+
     zeros = jnp.zeros(targets.shape, jnp.float32)
-    none = _Sums(best=zeros - jnp.inf, exponentials=zeros, target=zeros, logits=zeros)
+    none = _Sums(best=zeros + _MASKED, exponentials=zeros, target=zeros, logits=zeros)
     return lax.scan(body, none, blocks.indices)
 
 
@@ -284,7 +305,7 @@ def _write_blocks(
     # processors, and a product in bfloat16 that they do not have.
     transposed = lax.optimization_barrier(states.T)
 
-    def body(carry: tuple[Array, Array], part: tuple[Array, ...]) -> tuple[Any, None]:
+    def write(carry: tuple[Array, Array], part: tuple[Array, ...]) -> tuple[Array, Array]:
         state_gradient, table_gradient = carry
         index, exponentials, scales = part
         new, ids = blocks.columns(index, targets)
@@ -299,7 +320,10 @@ def _write_blocks(
             table_part = _product(gradient, states, (0, 0))
         else:
             table_part = _product(transposed, gradient, (1, 0))
-        return (state_gradient, blocks.write(table_gradient, index, table_part, add=add)), None
+        return state_gradient, blocks.write(table_gradient, index, table_part, add=add)
+
+    def body(carry: tuple[Array, Array], part: tuple[Array, ...]) -> tuple[Any, None]:
+        return blocks.if_counted(part[0], lambda: write(carry, part), carry), None
 
     none = jnp.zeros(states.shape, jnp.float32)
     parts = (blocks.indices, *kept)

@@ -36,7 +36,12 @@ _ROW_MULTIPLE = 8
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def blockwise_total(
-    states: Array, table: Array, targets: Array, shares: Array, options: BlockOptions
+    states: Array,
+    table: Array,
+    targets: Array,
+    shares: Array,
+    options: BlockOptions,
+    num_entries: Array | None = None,
 ) -> tuple[Array, TokenStatistics]:
     """Returns the sum of weighted token losses, and the statistics of each token.
 
@@ -48,25 +53,32 @@ def blockwise_total(
       targets: [batch, length] int32 in [0, vocab).
       shares: [batch, length] float32, factor of each token's loss.
       options: sizes of blocks and coefficients.
+      num_entries: [] int32, at least 1: so many entries of the table count, from the first; None
+        for all of them. No label smoothing then.
 
     Returns:
       `(total, statistics)`: [] float32, the sum over tokens of
       `share * (nll + z_loss * log_z^2)`, and what `token_statistics` returns of the logits.
     """
-    return _on_shards(states, table, targets, shares, options, gradients=False)[0]
+    return _on_shards(states, table, targets, shares, num_entries, options, gradients=False)[0]
 
 
 def _forward(
-    states: Array, table: Array, targets: Array, shares: Array, options: BlockOptions
+    states: Array,
+    table: Array,
+    targets: Array,
+    shares: Array,
+    options: BlockOptions,
+    num_entries: Array | None = None,
 ) -> tuple[tuple[Array, TokenStatistics], tuple[Array, Array]]:
-    return _on_shards(states, table, targets, shares, options, gradients=True)
+    return _on_shards(states, table, targets, shares, num_entries, options, gradients=True)
 
 
 def _backward(
     options: BlockOptions,
     gradients: tuple[Array, Array],
     cotangents: tuple[Array, Any],
-) -> tuple[Array, Array, None, None]:
+) -> tuple[Array, Array, None, None, None]:
     factor = cotangents[0]
     states = (factor * gradients[0].astype(jnp.float32)).astype(gradients[0].dtype)
     spec = shard_spec(gradients[1].shape, options.table_axes)
@@ -75,7 +87,7 @@ def _backward(
         scale = jax.shard_map(
             _scale, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=False
         )
-    return states, scale(gradients[1], factor), None, None
+    return states, scale(gradients[1], factor), None, None, None
 
 
 def _scale(gradient: Array, factor: Array) -> Array:
@@ -107,6 +119,7 @@ def _on_shards(
     table: Array,
     targets: Array,
     shares: Array,
+    num_entries: Array | None,
     options: BlockOptions,
     *,
     gradients: bool,
@@ -116,25 +129,25 @@ def _on_shards(
     rows = shard_spec(targets.shape, ("batch", None))
     fn = functools.partial(_on_shard, options=options, gradients=gradients)
     if rows is None or table_spec is None:
-        return fn(states, table, targets, shares, cuts=_Cuts())
-    cuts = _Cuts(
-        tokens=_axes(rows[0]),
-        vocab=_axes(table_spec[options.vocab_dim]),
-        embed=_axes(table_spec[1 - options.vocab_dim]),
+        return fn(states, table, targets, shares, num_entries, cuts=Cuts())
+    cuts = Cuts(
+        tokens=mesh_axes(rows[0]),
+        vocab=mesh_axes(table_spec[options.vocab_dim]),
+        embed=mesh_axes(table_spec[1 - options.vocab_dim]),
     )
     state_spec = PartitionSpec(*rows, None)
     values = (PartitionSpec(), (rows, rows, rows))
     mapped = jax.shard_map(
         functools.partial(fn, cuts=cuts),
-        in_specs=(state_spec, table_spec, rows, rows),
+        in_specs=(state_spec, table_spec, rows, rows, PartitionSpec()),
         out_specs=(values, (state_spec, table_spec) if gradients else None),
         check_vma=False,
     )
-    return mapped(states, table, targets, shares)
+    return mapped(states, table, targets, shares, num_entries)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Cuts:
+class Cuts:
     """The mesh axes that cut tokens, vocabulary and the width of the table; none on one device."""
 
     tokens: tuple[str, ...] = ()
@@ -162,10 +175,11 @@ def _on_shard(
     table: Array,
     targets: Array,
     shares: Array,
+    num_entries: Array | None,
     *,
     options: BlockOptions,
     gradients: bool,
-    cuts: _Cuts,
+    cuts: Cuts,
 ) -> tuple[Any, Any]:
     """Returns what `_on_shards` does, for the tokens of one device: block after block of them."""
     width = 1 - options.vocab_dim
@@ -174,6 +188,7 @@ def _on_shard(
         dtype=states.dtype,
         options=options,
         axes=cuts.vocab,
+        num_entries=num_entries,
     )
     rows = _TokenRows(num_tokens=targets.size, most=options.token_block)
     tokens = tuple(rows.split(x) for x in (states.reshape(-1, states.shape[-1]), targets, shares))
@@ -224,5 +239,6 @@ class _TokenRows:
         return x.reshape(-1, *x.shape[2:])[: self.num_tokens].reshape(shape)
 
 
-def _axes(entry: Any) -> tuple[str, ...]:
+def mesh_axes(entry: Any) -> tuple[str, ...]:
+    """Returns the mesh axes of an entry of a `PartitionSpec`."""
     return (entry,) if isinstance(entry, str) else tuple(entry or ())

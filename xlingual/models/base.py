@@ -89,13 +89,23 @@ class Model(Protocol):
           logits [batch, vocab] float32, and a cache: an opaque tree of arrays.
         """
 
+    def serving_params(self, params: PyTree) -> PyTree:
+        """Returns the parameters with their matrices in the dtype in which they are multiplied.
+
+        Decoding and scoring read them in place of the others, to the same results: call it once
+        where many batches follow. It is no state to train on.
+
+        Args:
+          params: unboxed parameters.
+        """
+
     def step_params(self, params: PyTree) -> PyTree:
         """Returns the parameters in the form that `decode_step` reads without copying any.
 
         Call it once, outside of the loop over steps; `decode_step` takes the others too.
 
         Args:
-          params: unboxed parameters.
+          params: unboxed parameters, best from `serving_params`.
         """
 
     def decode_step(self, params: PyTree, cache: Any, tokens: Array) -> tuple[Array, Any]:

@@ -1,15 +1,29 @@
 """What both families do alike with a key-value cache, between two steps."""
 
+import jax
+
 from xlingual.models.cache import DecodingCache, gather_rows, insert_rows, repeat_rows
 from xlingual.models.config import TransformerConfig
 from xlingual.models.stack import unstack_layers
 from xlingual.types import Array, PyTree
+
+_MATRICES = ("kernel", "embedding")
+"""Names of the parameters that layers cast to the dtype of the activations before anything else."""
 
 
 class CachedDecoding:
     """The part of `models.base.Model` that does not ask where keys and values come from."""
 
     config: TransformerConfig
+
+    def serving_params(self, params: PyTree) -> PyTree:
+        """Returns the parameters with their matrices in the dtype of the activations."""
+        dtype = self.config.activation_dtype
+
+        def served(path: tuple[jax.tree_util.DictKey, ...], leaf: Array) -> Array:
+            return leaf.astype(dtype) if path[-1].key in _MATRICES else leaf
+
+        return jax.tree_util.tree_map_with_path(served, params)
 
     def step_params(self, params: PyTree) -> PyTree:
         """Returns the parameters with the decoder's layers one by one, as `decode_step` runs them.

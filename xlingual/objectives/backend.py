@@ -49,6 +49,8 @@ class _Library:
     def __getattr__(self, name: str) -> Any:
         if name in _TYPES[self._name]:
             return _Type(self._name, name)
+        if self._name == "tensorflow_text" and uses_numpy():
+            return getattr(namespaces.tensorflow_text, name)
         if self._name == "tensorflow":
             if uses_numpy():
                 return _numpy_operation(name)

@@ -90,7 +90,9 @@ def ras(
         sides = {name: tf.repeat(value, num_copies) for name, value in sides.items()}
         return _with_switched_source(sides, switch(sides["src"], sides["src_lang"], seeds[:3]))
 
-    pairs = rows.map_batches(dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=4)
+    pairs = rows.map_batches(
+        dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=4, fields=_PAIR_FIELDS
+    )
     return translation.translation(
         tokenize(pairs, output_features),
         sequence_length,
@@ -143,7 +145,9 @@ def cs_restore(
         sides = {"src": text, "tgt": text, "src_lang": lang, "tgt_lang": lang}
         return _with_switched_source(sides, switch(text, lang, seeds))
 
-    pairs = rows.map_batches(dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=3)
+    pairs = rows.map_batches(
+        dataset, make, batch_size=rows.PAIRS_PER_BATCH, num_seeds=3, fields=_PAIR_FIELDS
+    )
     return translation.translation(
         tokenize(pairs, output_features),
         sequence_length,
@@ -273,6 +277,7 @@ OBJECTIVES = (
         records=("pair",),
         tokenized=False,
         required=("lexicons",),
+        files=("lexicons",),
     ),
     Objective(
         name="cs_restore",
@@ -280,6 +285,7 @@ OBJECTIVES = (
         records=("pair", "mono"),
         tokenized=False,
         required=("lexicons",),
+        files=("lexicons",),
     ),
     Objective(
         name="cs_input_only",
@@ -288,5 +294,6 @@ OBJECTIVES = (
         families=(DECODER_ONLY,),
         tokenized=False,
         required=("lexicons",),
+        files=("lexicons",),
     ),
 )

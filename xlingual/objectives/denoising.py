@@ -130,7 +130,11 @@ def noisy_pairs(
         return {"src": noisy, "tgt": tokens, "src_lang": lang, "tgt_lang": lang}
 
     return rows.map_batches(
-        dataset, make, batch_size=rows.DOCUMENTS_PER_BATCH, num_seeds=max(len(noise), 1)
+        dataset,
+        make,
+        batch_size=rows.DOCUMENTS_PER_BATCH,
+        num_seeds=max(len(noise), 1),
+        fields=_PAIR_FIELDS,
     )
 
 

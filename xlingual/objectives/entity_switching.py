@@ -250,5 +250,6 @@ OBJECTIVES = (
         records=("entity",),
         tokenized=False,
         required=("labels",),
+        files=("labels",),
     ),
 )

@@ -3,6 +3,7 @@
 A lexicon file has one pair a line, `source<TAB>target`; a word may stand on many lines. Words are
 compared after Unicode's NFKC case folding. The table is two sorted vectors, so that what uses it
 stays a pure graph: hash tables have a state, and a stream that passes one cannot save its position.
+Without TensorFlow, a table is a dictionary.
 
     en-de.tsv: cat<TAB>Katze    look-up of ("en", "de", "CAT") -> KATZE or KATER
                cat<TAB>Kater                ("en", "de", "dog") -> nothing
@@ -14,10 +15,12 @@ import gzip
 import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from xlingual.errors import ConfigError
+from xlingual.objectives import backend
 from xlingual.objectives.backend import tensorflow_text, tf
 
 MAX_BAD_SHARE = 0.1
@@ -33,10 +36,10 @@ class Table:
     """String keys with one or more values each.
 
     Attributes:
-      hashes: [keys] int64, ascending.
-      keys: [keys] bytes, in the order of `hashes`.
+      hashes: [keys] int64, ascending; empty in a table for use without TensorFlow.
+      keys: [keys] bytes, in the order of `hashes`; there `str`.
       splits: [keys + 1] int64: the values of key i are `values[splits[i] : splits[i + 1]]`.
-      values: [values] bytes.
+      values: [values] bytes; there `str`.
     """
 
     hashes: np.ndarray
@@ -46,6 +49,8 @@ class Table:
 
     def find(self, keys: tf.Tensor) -> tf.Tensor:
         """Returns the place of each of `keys` [n] string in the table, [n] int64; -1 if absent."""
+        if backend.uses_numpy():
+            return np.array([self._places.get(key, -1) for key in keys.tolist()], np.int64)
         wanted = tf.strings.to_hash_bucket_fast(keys, _NUM_BUCKETS)
         found = tf.raw_ops.LowerBound(
             sorted_inputs=tf.constant(self.hashes)[tf.newaxis],
@@ -69,6 +74,10 @@ class Table:
         index = first + tf.cast(draws * count, tf.int64)
         return tf.gather(tf.constant(self.values, tf.string), index)
 
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        return {key: place for place, key in enumerate(self.keys.tolist())}
+
 
 def make_table(entries: Sequence[tuple[str, str]]) -> Table:
     """Returns the table of (key, value) pairs; a pair that occurs twice counts once.
@@ -79,18 +88,13 @@ def make_table(entries: Sequence[tuple[str, str]]) -> Table:
     Raises:
       ConfigError: two keys have one 64-bit hash.
     """
-    grouped: dict[bytes, dict[bytes, None]] = {}
+    grouped: dict[Any, dict[Any, None]] = {}
     for key, value in entries:
-        grouped.setdefault(key.encode(), {})[value.encode()] = None
-    keys = np.asarray(list(grouped), object)
-    with tf.init_scope():
-        hashes = tf.strings.to_hash_bucket_fast(tf.constant(keys, tf.string), _NUM_BUCKETS).numpy()
-    order = np.argsort(hashes, kind="stable")
-    hashes, keys = hashes[order], keys[order]
-    same = np.flatnonzero(hashes[1:] == hashes[:-1])
-    if same.size:
-        pair = keys[same[0]].decode(), keys[same[0] + 1].decode()
-        raise ConfigError(f"the look-up table cannot hold both {pair[0]!r} and {pair[1]!r}")
+        pair = (key, value) if backend.uses_numpy() else (key.encode(), value.encode())
+        grouped.setdefault(pair[0], {})[pair[1]] = None
+    keys, hashes = np.asarray(list(grouped), object), np.zeros(0, np.int64)
+    if not backend.uses_numpy():
+        keys, hashes = _by_hash(keys)
     counts = [len(grouped[key]) for key in keys]
     values = [value for key in keys for value in grouped[key]]
     return Table(
@@ -99,6 +103,19 @@ def make_table(entries: Sequence[tuple[str, str]]) -> Table:
         splits=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         values=np.asarray(values, object),
     )
+
+
+def _by_hash(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns keys in the order of their hashes, and those."""
+    with tf.init_scope():
+        hashes = tf.strings.to_hash_bucket_fast(tf.constant(keys, tf.string), _NUM_BUCKETS).numpy()
+    order = np.argsort(hashes, kind="stable")
+    hashes, keys = hashes[order], keys[order]
+    same = np.flatnonzero(hashes[1:] == hashes[:-1])
+    if same.size:
+        pair = keys[same[0]].decode(), keys[same[0] + 1].decode()
+        raise ConfigError(f"the look-up table cannot hold both {pair[0]!r} and {pair[1]!r}")
+    return keys, hashes
 
 
 def load_lexicons(lexicons: Lexicons, max_pairs: int | None = None) -> Table:
@@ -115,7 +132,7 @@ def load_lexicons(lexicons: Lexicons, max_pairs: int | None = None) -> Table:
         raise ConfigError("lexicons is empty; expected (source, target) language codes -> file")
     if max_pairs is not None and max_pairs < 1:
         raise ConfigError(f"max_pairs is {max_pairs}; expected None or at least 1")
-    return _load(tuple(sorted(lexicons.items())), max_pairs)
+    return _load(tuple(sorted(lexicons.items())), max_pairs, backend.uses_numpy())
 
 
 def lexicon_keys(source_lang: tf.Tensor, target_lang: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
@@ -161,7 +178,6 @@ def read_lexicon(path: str) -> list[tuple[str, str]]:
     return pairs
 
 
-@functools.cache
 def load_labels(path: str) -> tuple[Table, tuple[str, ...]]:
     """Returns the table of a file of entity labels, and its languages, sorted.
 
@@ -172,6 +188,12 @@ def load_labels(path: str) -> tuple[Table, tuple[str, ...]]:
       ConfigError: the file is missing, unreadable or empty, or more than a tenth of its lines are
         not of this form.
     """
+    return _load_labels(path, backend.uses_numpy())
+
+
+@functools.cache
+def _load_labels(path: str, numpy: bool) -> tuple[Table, tuple[str, ...]]:
+    del numpy  # decides what kind of table it is
     rows = _read_rows(path, ("item", "language", "label"))
     if not rows:
         raise ConfigError(f"label file {path} is empty; expected `item<TAB>language<TAB>label`")
@@ -199,25 +221,31 @@ def _read_rows(path: str, names: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 @functools.cache
-def _load(files: tuple[tuple[tuple[str, str], str], ...], max_pairs: int | None) -> Table:
+def _load(
+    files: tuple[tuple[tuple[str, str], str], ...], max_pairs: int | None, numpy: bool
+) -> Table:
+    del numpy  # decides what kind of table it is
     entries: list[tuple[str, str]] = []
     for (source_lang, target_lang), path in files:
         pairs = read_lexicon(path)[:max_pairs]
         with tf.init_scope():  # keys come from the same operation as those of look-ups
             sources = [word for word, _ in pairs]
             source, target = (tf.fill([len(pairs)], lang) for lang in (source_lang, target_lang))
-            keys = lexicon_keys(source, target, tf.constant(sources)).numpy()
-        entries += [(key.decode(), pair[1]) for key, pair in zip(keys, pairs, strict=True)]
+            keys = lexicon_keys(source, target, tf.constant(sources))
+        if not backend.uses_numpy():
+            keys = [key.decode() for key in keys.numpy()]
+        entries += [(key, pair[1]) for key, pair in zip(keys, pairs, strict=True)]
     return make_table(entries)
 
 
 def _lines(path: str) -> list[str]:
+    failures = (OSError,) if backend.uses_numpy() else (tf.errors.OpError, OSError)
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with open(path, "rb") if backend.uses_numpy() else tf.io.gfile.GFile(path, "rb") as file:
             data = file.read()
         if path.endswith(".gz"):
             data = gzip.decompress(data)
-    except (tf.errors.OpError, OSError, EOFError) as error:
+    except (*failures, EOFError) as error:
         raise ConfigError(f"lexicon {path} cannot be read: {error}") from error
     try:
         return data.decode("utf-8-sig").split("\n")

@@ -6,16 +6,17 @@ and a target language. Any objective on pairs takes their outer sides as a pair:
     {src: hi text, pivot: en text, tgt: sw text}  ->  {src: hi text, tgt: sw text}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlingual.errors import ConfigError
-from xlingual.objectives import registry
+from xlingual.objectives import registry, rows, twins
 from xlingual.objectives.backend import seqio, tf
 from xlingual.objectives.registry import Objective
 from xlingual.objectives.special_tokens import SpecialTokens
 
 _SIDES = ("src", "tgt")
+_PAIR_FIELDS = ("src", "tgt", "src_lang", "tgt_lang")
 
 
 def pivot_pairs(
@@ -61,7 +62,16 @@ def pivot_pairs(
             whole = whole.concatenate(tf.data.Dataset.from_tensors(more))
         return whole
 
-    if include_pivot:
+    def pairs_of_batch(batch: rows.Features, seeds: tf.Tensor) -> rows.Features:
+        made = [_pair(batch, *names) for names in sides]
+        columns = {name: [pair[name] for pair in made] for name in made[0]}
+        return {name: _by_record(parts) for name, parts in columns.items()}
+
+    if isinstance(dataset, twins.Records):
+        dataset = dataset.map_batches(
+            pairs_of_batch, batch_size=rows.PAIRS_PER_BATCH, num_seeds=0, fields=_PAIR_FIELDS
+        )
+    elif include_pivot:
         dataset = dataset.flat_map(pairs)
     else:
         dataset = dataset.map(lambda record: _pair(record, *_SIDES))
@@ -77,6 +87,14 @@ def _pair(record: Mapping[str, tf.Tensor], source: str, target: str) -> dict[str
         "src_lang": record[f"{source}_lang"],
         "tgt_lang": record[f"{target}_lang"],
     }
+
+
+def _by_record(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the first row of all parts, then the second of all, and so on."""
+    both = tf.concat(parts, axis=0)
+    count = tf.shape(both, out_type=tf.int64)[0] // len(parts)
+    order = tf.range(count)[:, tf.newaxis] + count * tf.range(len(parts), dtype=tf.int64)
+    return tf.gather(both, tf.reshape(order, [-1]))
 
 
 OBJECTIVES = (Objective(name="pivot_pairs", preprocess=pivot_pairs, records=("multi",)),)

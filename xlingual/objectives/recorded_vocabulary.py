@@ -1,7 +1,11 @@
-"""The few texts that an objective encodes itself (prompts), recorded for readers that cannot."""
+"""A vocabulary for objectives without TensorFlow: recorded texts, or a model that needs none.
 
-from collections.abc import Mapping
-from typing import Any
+Most objectives encode a few texts themselves (prompts). Those are recorded, and a reader needs no
+model. Objectives that take text records encode them all: they need one, as does noise on words.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -9,18 +13,58 @@ from xlingual.arrays.ragged import RaggedTensor
 from xlingual.errors import ConfigError
 
 
-class RecordedVocabulary:
-    """Encodes texts that were recorded, and records them where the vocabulary is at hand."""
+class PlainVocabulary(Protocol):
+    """A vocabulary without TensorFlow."""
 
-    def __init__(self, texts: Mapping[str, list[int]], vocabulary: Any = None):
+    @property
+    def pieces(self) -> Sequence[str]:
+        """The text of each id."""
+        ...
+
+    def encode(self, text: str) -> Sequence[int]:
+        """Returns the ids of a text."""
+        ...
+
+
+class RecordedVocabulary:
+    """Encodes texts that were recorded, and others by a vocabulary if there is one.
+
+    Attributes:
+      texts: text -> its ids, those recorded.
+      told_pieces: whether anything asked for the pieces.
+    """
+
+    def __init__(
+        self,
+        texts: Mapping[str, list[int]],
+        vocabulary: PlainVocabulary | None = None,
+        *,
+        records: bool = False,
+    ):
         """Takes what was recorded.
 
         Args:
           texts: text -> its ids.
           vocabulary: encodes texts that were not; None refuses them.
+          records: whether those texts are recorded too.
         """
         self.texts = dict(texts)
-        self._vocabulary = vocabulary
+        self._vocabulary, self._records = vocabulary, records
+        self.told_pieces = False
+
+    @property
+    def pieces(self) -> Sequence[str]:
+        """The text of each id.
+
+        Raises:
+          ConfigError: there is no vocabulary.
+        """
+        self.told_pieces = True
+        if self._vocabulary is None:
+            raise ConfigError(
+                "the objective asks for the pieces of the vocabulary: the cache has none"
+            )
+        return self._vocabulary.pieces
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text.
@@ -34,12 +78,15 @@ class RecordedVocabulary:
                     f"the objective writes {text!r}, which is not among the {len(self.texts)} "
                     "texts that the cache recorded: records in other languages than the task's?"
                 )
-            self.texts[text] = [int(index) for index in self._vocabulary.encode(text)]
+            ids = [int(index) for index in self._vocabulary.encode(text)]
+            if not self._records:
+                return ids
+            self.texts[text] = ids
         return self.texts[text]
 
     def encode_tf(self, texts: np.ndarray) -> RaggedTensor:
-        """Returns the ids of texts, [batch] bytes: [batch, (length)] int32."""
-        decoded = [text.decode("utf-8") for text in texts.tolist()]
+        """Returns the ids of texts, [batch] `str`: [batch, (length)] int32."""
         return RaggedTensor.from_rows(
-            [np.asarray(self.encode(text), np.int32) for text in decoded], np.dtype(np.int32)
+            [np.asarray(self.encode(text), np.int32) for text in texts.tolist()],
+            np.dtype(np.int32),
         )

@@ -33,6 +33,7 @@ class Objective:
       tokenized: whether it takes records that `tokenize` has been through; else text records, which
         it tokenizes itself.
       required: options without a default.
+      files: options that name files.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Objective:
     families: tuple[str, ...] = BOTH_FAMILIES
     tokenized: bool = True
     required: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

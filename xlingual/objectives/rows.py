@@ -4,7 +4,7 @@ A per-example `tf.data` stage costs more than the work done in it. So documents 
 ragged batches, an objective transforms a whole batch, and its rows are handed out one by one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from xlingual.errors import ConfigError
 from xlingual.objectives import twins
@@ -23,6 +23,7 @@ def map_batches(
     *,
     batch_size: int,
     num_seeds: int,
+    fields: Collection[str] = (),
 ) -> tf.data.Dataset:
     """Applies `fn` to ragged batches and hands out the rows of its results.
 
@@ -31,12 +32,13 @@ def map_batches(
       fn: (batch of features, seeds [num_seeds, 2] int32) -> features with one row an example.
       batch_size: examples a call; the last batch may be smaller.
       num_seeds: fresh seeds for each call.
+      fields: what `fn` returns, where another stage follows: without TensorFlow nothing tells it.
 
     Returns:
       The rows: each feature rank 1, unpadded. The `element_spec` is that of ragged rank 0.
     """
     if isinstance(dataset, twins.Records):
-        return dataset.map_batches(fn, batch_size=batch_size, num_seeds=num_seeds)
+        return dataset.map_batches(fn, batch_size=batch_size, num_seeds=num_seeds, fields=fields)
     plain = tf.autograph.experimental.do_not_convert(fn)
 
     @seqio.map_over_dataset(num_seeds=1)

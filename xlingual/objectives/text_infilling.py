@@ -13,6 +13,7 @@ import numpy as np
 
 from xlingual.objectives import rows
 from xlingual.objectives.backend import seqio, tf
+from xlingual.objectives.recorded_vocabulary import RecordedVocabulary
 from xlingual.objectives.special_tokens import SpecialTokens
 
 _WORD_MARKS = ("▁", " ")
@@ -31,7 +32,9 @@ def pieces_that_start_words(
       special_tokens: its control tokens and sentinels.
     """
     size = special_tokens.vocab_size
-    if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    if isinstance(vocabulary, RecordedVocabulary):
+        pieces = vocabulary.pieces
+    elif isinstance(vocabulary, seqio.SentencePieceVocabulary):
         tokenizer = vocabulary.tokenizer
         pieces = [tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size())]
     else:

@@ -7,7 +7,7 @@ deterministic preprocessor: what follows it may be cached.
 from collections.abc import Mapping, Sequence
 
 from xlingual.errors import ConfigError
-from xlingual.objectives import code_whitespace, rows
+from xlingual.objectives import code_whitespace, rows, twins
 from xlingual.objectives.backend import seqio, tf
 
 _TOKEN_FIELDS = {"text": "targets", "src": "src", "pivot": "pivot", "tgt": "tgt"}
@@ -56,6 +56,14 @@ def tokenize(
             encoded = rows.keep_rows(encoded, encoded["targets"].row_lengths() > 0)
         return encoded
 
+    if isinstance(dataset, twins.Records):
+        kept = [_TOKEN_FIELDS.get(name, name) for name in dataset.element_spec]
+        return dataset.map_batches(
+            lambda batch, seeds: encode(batch),
+            batch_size=rows.DOCUMENTS_PER_BATCH,
+            num_seeds=0,
+            fields=kept,
+        )
     batches = dataset.batch(rows.DOCUMENTS_PER_BATCH)
     plain = tf.autograph.experimental.do_not_convert(encode)
     encoded = batches.map(plain, num_parallel_calls=tf.data.AUTOTUNE)

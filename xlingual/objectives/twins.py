@@ -1,9 +1,11 @@
 """Objectives without TensorFlow: the same functions on numpy arrays, batch by batch.
 
-An objective asks its data set for one thing: `rows.map_batches`. Here the data set is a stand-in
-that keeps the function it is given; a reader calls that function on batches of records, with the
-seeds of its choice. So the twin of an objective is the objective, token for token. One that asks
-for another operation of `tf.data`, or one that `xlingual.arrays` lacks, has no twin.
+An objective asks its data set for one thing: `rows.map_batches`, maybe several times. Here the data
+set is a stand-in that keeps the functions it is given; a reader calls them one after the other on
+batches of records, with the seeds of its choice. So the twin of an objective is the objective,
+token for token. One that asks for another operation of `tf.data`, or one that `xlingual.arrays`
+lacks, has no twin. All objectives of this package have one; their settings may not (infilled spans
+of ten words or more on average).
 """
 
 import dataclasses
@@ -18,8 +20,12 @@ from xlingual.errors import ConfigError
 from xlingual.objectives import backend
 
 Batch = Mapping[str, Any]
-"""Field -> RaggedTensor of tokens, [batch, (length)] int32, or [batch] bytes."""
+"""Field -> RaggedTensor, [batch, (length)] int32, or [batch] (or [batch, (n)]) text, `str`."""
 _NO_TWIN = (AttributeError, ImportError, NotImplementedError, TypeError)
+
+
+Stage = Callable[[Any, Any], Mapping[str, Any]]
+"""(batch, seeds [num_seeds, 2] int32) -> features of as many rows as it makes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,25 +33,28 @@ class Twin:
     """An objective as a function of batches of records.
 
     Attributes:
-      fn: (batch, seeds [num_seeds, 2] int32) -> features; runs inside `numpy_arrays`.
+      stages: functions that follow one another, each with the number of its seeds; they run inside
+        `numpy_arrays`. The first one takes the first seeds.
       batch_size: records that it takes at once, as in `tf.data`.
-      num_seeds: seeds of a batch.
     """
 
-    fn: Callable[[Any, Any], Mapping[str, Any]]
+    stages: tuple[tuple[Stage, int], ...]
     batch_size: int
-    num_seeds: int
 
     def __call__(self, batch: Batch, seed: Sequence[int] | np.ndarray) -> dict[str, RaggedTensor]:
         """Returns the examples of a batch: feature -> [examples, (length)] int32.
 
         Args:
           batch: at most `batch_size` records.
-          seed: [2] int32; the same as SeqIO would give for the same examples.
+          seed: [2] int32, or int64 as SeqIO's are; it gives the same examples with the same seed.
         """
-        seeds = philox.random_words(seed, 2 * self.num_seeds).view(np.int32).reshape(-1, 2)
+        total = sum(num_seeds for _, num_seeds in self.stages)
+        seeds = philox.split_seed(seed, total)
+        features: Mapping[str, Any] = batch
         with backend.numpy_arrays():
-            features = self.fn(batch, seeds)
+            for fn, num_seeds in self.stages:
+                features = fn(features, seeds[:num_seeds])
+                seeds = seeds[num_seeds:]
         return {
             name: rows.with_values(rows.values.astype(np.int32, copy=False))
             for name, rows in features.items()
@@ -53,17 +62,24 @@ class Twin:
 
 
 class Records:
-    """A stand-in for a `tf.data` set of records."""
+    """A stand-in for a `tf.data` set of records, and for what stages make of them."""
 
-    def __init__(self, fields: Collection[str]):
-        """Takes the names of the fields."""
+    def __init__(
+        self,
+        fields: Collection[str],
+        stages: tuple[tuple[Stage, int], ...] = (),
+        batch_size: int | None = None,
+    ):
+        """Takes the names of the fields, and what was applied."""
         self.element_spec = dict.fromkeys(fields)
+        self.stages, self.batch_size = stages, batch_size
 
     def map_batches(
-        self, fn: Callable[[Any, Any], Mapping[str, Any]], *, batch_size: int, num_seeds: int
-    ) -> Twin:
-        """Returns what `rows.map_batches` would apply."""
-        return Twin(fn, batch_size, num_seeds)
+        self, fn: Stage, *, batch_size: int, num_seeds: int, fields: Collection[str] = ()
+    ) -> "Records":
+        """Returns what comes out of a stage; the first one decides how many records it takes."""
+        stages = (*self.stages, (fn, num_seeds))
+        return Records(fields, stages, self.batch_size or batch_size)
 
 
 def make_twin(
@@ -90,12 +106,12 @@ def make_twin(
     """
     try:
         with backend.numpy_arrays():
-            twin = preprocess(Records(fields), sequence_length, output_features, **options)
+            made = preprocess(Records(fields), sequence_length, output_features, **options)
     except _NO_TWIN as error:
         raise no_twin(name, error) from error
-    if not isinstance(twin, Twin):
-        raise no_twin(name, f"it returns {type(twin).__name__}")
-    return twin
+    if not isinstance(made, Records) or made.batch_size is None:
+        raise no_twin(name, f"it returns {type(made).__name__}")
+    return Twin(made.stages, made.batch_size)
 
 
 def check_twin(name: str, twin: Twin, batch: Batch) -> None:

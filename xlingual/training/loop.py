@@ -161,7 +161,13 @@ class _Run:
             context.source, context.model, context.partitioner, self.num_microbatches
         )
         startup.check_executable(self.executable, batch_specs(context.source))
-        layout = plan_state(context.model, self.optimizer, context.partitioner, context.source.spec)
+        layout = plan_state(
+            context.model,
+            self.optimizer,
+            context.partitioner,
+            context.source.spec,
+            context.losses,
+        )
         startup.check_losses_of(context.model, context.losses, layout, context.source)
         fingerprint = make_fingerprint(
             data={**context.source.fingerprint(), "curriculum": self.curriculum},

@@ -1,7 +1,8 @@
 """The train state: a plain pytree, made sharded so that no device ever holds it whole."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import flax.struct
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import PartitionSpec
 
+from xlingual.losses.base import Loss
+from xlingual.losses.memory import init_extras
 from xlingual.models.base import Model
 from xlingual.optimizers.factory import Optimizer
 from xlingual.optimizers.subsets import select
@@ -29,8 +32,8 @@ class TrainState:
       step: [] int32, updates done.
       params: parameters, float32.
       opt_state: state of the optimizer.
-      extra: arrays that must live between steps and get no gradient (a momentum encoder, a queue
-        of negatives), by name; empty for plain models.
+      extra: arrays that must live between steps and get no gradient, by the name of the loss that
+        owns them (`losses.memory`); empty for losses without any. Every device has them whole.
     """
 
     step: Array
@@ -49,12 +52,14 @@ class StateLayout:
       transformation: the optimizer's update rule, for the parameters that are trained.
       trained: the tree of the parameters, leaves bool: which of them the optimizer ever changes;
         the others have no state and get no gradient.
+      init_extra: returns what losses remember before the first step.
     """
 
     shapes: TrainState
     shardings: TrainState
     transformation: optax.GradientTransformationExtraArgs
     trained: PyTree
+    init_extra: Callable[[], dict[str, PyTree]] = dict
 
     def select_trained(self, tree: PyTree) -> PyTree:
         """Returns the part of a tree like the parameters that is trained."""
@@ -62,7 +67,11 @@ class StateLayout:
 
 
 def plan_state(
-    model: Model, optimizer: Optimizer, partitioner: Partitioner, spec: BatchSpec
+    model: Model,
+    optimizer: Optimizer,
+    partitioner: Partitioner,
+    spec: BatchSpec,
+    losses: Mapping[str, Loss] | None = None,
 ) -> StateLayout:
     """Returns the layout of the train state; nothing is computed on a device.
 
@@ -71,25 +80,31 @@ def plan_state(
       optimizer: the optimizer.
       partitioner: mesh and rules that cut the state.
       spec: name -> shape and dtype of a batch feature.
+      losses: loss name -> loss, of which some may remember; None for none.
 
     Raises:
       ConfigError: a dimension of a large array does not divide over the mesh; no parameter would
-        be trained.
+        be trained; a loss that remembers does not suit the model.
     """
     boxed = jax.eval_shape(lambda: model.init(rng.key(0, "parameters"), spec))
     params, param_axes = split_boxes(boxed)
     trained = optimizer.trained(param_axes)
     chosen, chosen_axes = select(params, trained), select(param_axes, trained)
     transformation = optax.with_extra_args_support(optimizer.make(chosen_axes))
+    compute_outputs = functools.partial(jax.eval_shape, model.apply, params, dict(spec))
+    init_extra = functools.partial(init_extras, losses or {}, compute_outputs)
+    extra = jax.eval_shape(init_extra)
     shapes = TrainState(
         step=jax.ShapeDtypeStruct((), jnp.int32),  # type: ignore[arg-type]
         params=params,
         opt_state=jax.eval_shape(transformation.init, chosen),
+        extra=extra,
     )
     axes = TrainState(
         step=PartitionSpec(),  # type: ignore[arg-type]
         params=param_axes,
         opt_state=optimizer.state_axes(chosen, chosen_axes),
+        extra=jax.tree.map(lambda _: PartitionSpec(), extra),
     )
     shardings = partitioner.shardings(axes, shapes)
     shapes = jax.tree.map(
@@ -98,7 +113,11 @@ def plan_state(
         shardings,
     )
     return StateLayout(
-        shapes=shapes, shardings=shardings, transformation=transformation, trained=trained
+        shapes=shapes,
+        shardings=shardings,
+        transformation=transformation,
+        trained=trained,
+        init_extra=init_extra,
     )
 
 
@@ -140,10 +159,11 @@ def make_state_from(
         return _first_state(layout, params)
 
     if opt_state is not None:
-        step = partitioner.jit(
-            lambda: jnp.zeros((), jnp.int32), out_shardings=layout.shardings.step
+        step, extra = partitioner.jit(
+            lambda: (jnp.zeros((), jnp.int32), layout.init_extra()),
+            out_shardings=(layout.shardings.step, layout.shardings.extra),
         )()
-        return TrainState(step=step, params=params, opt_state=opt_state)
+        return TrainState(step=step, params=params, opt_state=opt_state, extra=extra)
     in_shardings = (layout.shardings.params,)
     return partitioner.jit(
         initialise,
@@ -155,4 +175,9 @@ def make_state_from(
 
 def _first_state(layout: StateLayout, params: PyTree) -> TrainState:
     opt_state = layout.transformation.init(layout.select_trained(params))
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=opt_state,
+        extra=layout.init_extra(),
+    )

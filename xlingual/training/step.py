@@ -6,6 +6,7 @@ lost to packing.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from xlingual.losses.base import Loss, compute_normalizers, total_loss
+from xlingual.losses.memory import update_extras
 from xlingual.models.base import Model
 from xlingual.optimizers.norms import global_norm
 from xlingual.optimizers.subsets import merge
@@ -67,12 +69,14 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         normalizers = compute_normalizers(losses, batch)
         dropout_key = rng.key(seed, "dropout", state.step)
+        compute_outputs = functools.partial(model.apply, state.params, batch)
+        extra, step_losses = update_extras(losses, state.extra, compute_outputs, batch, state.step)
 
         def compute_loss(trained: PyTree, part: Batch, key: PRNGKey) -> tuple[Array, Sums]:
             params = merge(trained, state.params)
             outputs = model.apply(params, part, dropout_key=key)
             with jax.named_scope("loss"):
-                loss, terms = total_loss(losses, outputs, part, normalizers, state.step)
+                loss, terms = total_loss(step_losses, outputs, part, normalizers, state.step)
             return loss, compute_sums(terms, part, num_tasks)
 
         def compute_gradients(trained: PyTree, part: Batch, index: Array) -> tuple[PyTree, Any]:
@@ -96,7 +100,9 @@ def make_train_step(
             **norms,
             "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
         }
-        state = dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state)
+        state = dataclasses.replace(
+            state, step=state.step + 1, params=params, opt_state=opt_state, extra=extra
+        )
         return state, StepMetrics(scalars=scalars, sums=sums)
 
     return train_step
