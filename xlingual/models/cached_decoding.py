@@ -7,9 +7,6 @@ from xlingual.models.config import TransformerConfig
 from xlingual.models.stack import unstack_layers
 from xlingual.types import Array, PyTree
 
-_MATRICES = ("kernel", "embedding")
-"""Names of the parameters that layers cast to the dtype of the activations before anything else."""
-
 
 class CachedDecoding:
     """The part of `models.base.Model` that does not ask where keys and values come from."""
@@ -17,11 +14,14 @@ class CachedDecoding:
     config: TransformerConfig
 
     def serving_params(self, params: PyTree) -> PyTree:
-        """Returns the parameters with their matrices in the dtype of the activations."""
+        """Returns the parameters with the kernels of linear maps in the dtype of the activations.
+
+        Tables of embeddings stay: a processor makes all of a bfloat16 one float32 to read a row.
+        """
         dtype = self.config.activation_dtype
 
         def served(path: tuple[jax.tree_util.DictKey, ...], leaf: Array) -> Array:
-            return leaf.astype(dtype) if path[-1].key in _MATRICES else leaf
+            return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
 
         return jax.tree_util.tree_map_with_path(served, params)
 
