@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.objectives import cases
 from tests.objectives.small_models import (
     FIRST_PAIRS,
     LENGTHS,
