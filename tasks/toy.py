@@ -18,7 +18,7 @@ References:
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import seqio
@@ -92,6 +92,18 @@ def shares(**groups: tuple[float, Sequence[str]]) -> dict[str, float]:
     return {name: share / len(names) for share, names in groups.values() for name in names}
 
 
+def make_records(columns: Mapping[str, Any]) -> tf.data.Dataset:
+    """Returns the records of columns: field -> a value for each record.
+
+    Lists become tensors first: as they are, `tf.data` looks at every value of them by itself.
+    """
+    tensors = {
+        name: tf.constant(column) if isinstance(column, list) else column
+        for name, column in columns.items()
+    }
+    return tf.data.Dataset.from_tensor_slices(tensors)
+
+
 @functools.cache
 def text_source(language: str) -> seqio.FunctionDataSource:
     """Returns the records `{text, lang}` of a language, made when a split is first read."""
@@ -99,7 +111,7 @@ def text_source(language: str) -> seqio.FunctionDataSource:
     def make_dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
         texts = toy_corpus.texts(language, split)
-        return tf.data.Dataset.from_tensor_slices({"text": texts, "lang": [language] * len(texts)})
+        return make_records({"text": texts, "lang": [language] * len(texts)})
 
     counts = {split: toy_corpus.num_texts(language, split) for split in toy_meaning.SPLITS}
     return seqio.FunctionDataSource(make_dataset, toy_meaning.SPLITS, counts)
@@ -116,7 +128,7 @@ def pair_source(source: str, target: str) -> seqio.FunctionDataSource:
         del shuffle_files, seed
         sources, targets = toy_corpus.pairs(source, target, split)
         size = len(sources)
-        return tf.data.Dataset.from_tensor_slices(
+        return make_records(
             {
                 "src": sources,
                 "tgt": targets,

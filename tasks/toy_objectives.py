@@ -78,7 +78,7 @@ def _from_lists(make: Callable[[str], Mapping[str, Sequence[Any]]]) -> seqio.Fun
 
     def make_dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
-        return tf.data.Dataset.from_tensor_slices(dict(make(split)))
+        return toy.make_records(make(split))
 
     return seqio.FunctionDataSource(make_dataset, toy_meaning.SPLITS)
 

@@ -35,6 +35,24 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+COSTLY = (
+    "integration/test_recipes.py",
+    "objectives/test_overfit.py",
+    "objectives/test_training.py",
+    "objectives/test_all_objectives.py",
+    "objectives/test_twins.py",
+    "objectives/test_text_objectives.py",
+)
+"""Files of a minute or so, from the costliest: a worker that got one last would end alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the costly files first, which workers then take first (`--no-loadscope-reorder`)."""
+    folder = pathlib.Path(__file__).parent
+    order = {folder / name: place for place, name in enumerate(COSTLY)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:
     """The folder of small real corpora that lies beside the project."""

@@ -1,12 +1,15 @@
 """Every recipe of the field trains at tiny size: its tasks, stages, arms and model fit together."""
 
+import functools
 import json
 import pathlib
 
 import gin
+import jax
 import pytest
 
 from xlingual import config
+from xlingual.data import records
 from xlingual.training import loop
 
 STEPS = 20
@@ -23,6 +26,7 @@ TINY = {
     "TASK_FEATURE_LENGTHS": "{'inputs': 96, 'targets': 96}",
     "LOG_PERIOD": "5",
     "HOOKS": "()",
+    "train/datasets.SeqioSource.num_measured_records": "32",
 }
 RECIPES = ("mt5", "nmt5", "mt6", "ernie_code", "mbart", "ul2", "dot", "xlsup", "gamayun")
 OBJECTIVES = {
@@ -38,13 +42,16 @@ OBJECTIVES = {
 }
 
 
-QUICK = ("mt5", "ernie_code")
+@pytest.fixture(scope="module", autouse=True)
+def records_are_loaded_once():
+    """Recipes share the records of the toy corpus, which do not change."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "load_records", functools.cache(records.load_records))
+        yield
 
 
-@pytest.mark.parametrize(
-    "recipe", [r if r in QUICK else pytest.param(r, marks=pytest.mark.slow) for r in RECIPES]
-)
-def test_twenty_steps(recipe, tmp_path, clean_gin):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_twenty_steps(recipe, tmp_path, monkeypatch, clean_gin):
     text = pathlib.Path(f"gin/experiments/{recipe}.gin").read_text(encoding="utf-8")
     tiny = dict(TINY)
     if "encoder_decoder" in text:
@@ -55,6 +62,9 @@ def test_twenty_steps(recipe, tmp_path, clean_gin):
         tiny["PEAK_LEARNING_RATE"] = "0.1"
     overrides = [("MODEL_DIR", str(tmp_path)), *tiny.items()]
     config.parse([f"gin/experiments/{recipe}.gin"], overrides)
+    # Meshes have tests of their own; a program for one device is compiled and run in less time.
+    first = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: first)
     state = gin.get_configurable(loop.train)()
     assert int(state.step) == STEPS
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import seqio
 import tensorflow as tf
 
 from tests.objectives import cases
@@ -41,13 +42,7 @@ def bind(output_features, special, tmp_path):
     return make
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.slow] * (number % 2))
-        for number, case in enumerate(cases.CASES)
-    ],
-)
+@pytest.mark.parametrize("case", cases.CASES)
 def test_examples_are_valid_and_follow_the_seed_alone(run, bind, vocabulary, tmp_path, case):
     records, objective = bind(case)
     examples = run(objective, records)
@@ -65,21 +60,26 @@ def test_examples_are_valid_and_follow_the_seed_alone(run, bind, vocabulary, tmp
         for feature in ("inputs", "targets", "targets_read"):
             assert all(0 < i < vocabulary.vocab_size for i in example.get(feature, ()))
 
-    assert (run(objective, records, seed=1) == examples) == (case in FIXED)
-
-    def one_worker(dataset):
-        result = objective(dataset)
-        for spec in result.element_spec.values():
-            assert (spec.dtype, spec.shape.rank) == (tf.int32, 1)
-        options = tf.data.Options()
-        options.threading.private_threadpool_size = 1
-        return result.with_options(options)
-
-    assert run(one_worker, records) == examples
+    with seqio.map_seed_manager(0):
+        result = objective(records)
+    for spec in result.element_spec.values():
+        assert (spec.dtype, spec.shape.rank) == (tf.int32, 1)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    iterator = iter(result.with_options(options))
+    by_one_worker = [next(iterator)]
     # Whoever reads the stream can save its position, run-time checks and tokenizer included.
-    iterator = iter(one_worker(records))
-    next(iterator)
     assert tf.train.Checkpoint(iterator=iterator).write(str(tmp_path / "position"))
+    by_one_worker.extend(iterator)
+    assert [{k: v.numpy().tolist() for k, v in e.items()} for e in by_one_worker] == examples
+
+    if case in cases.WITHOUT_TWIN:
+        others = [examples, run(objective, records, seed=1)]
+    else:
+        batch = next(iter(records.ragged_batch(cases.NUM_RECORDS)))
+        twin = cases.make_twin(case, objective, batch, vocabulary)
+        others = [cases.split_rows(twin(cases.as_numpy(batch), seed)) for seed in ([0, 1], [0, 2])]
+    assert (others[0] == others[1]) == (case in FIXED)
 
 
 @pytest.mark.parametrize(("kind", "case"), [(k, case) for k, v in SPANS.items() for case in v])
