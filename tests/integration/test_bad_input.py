@@ -46,6 +46,8 @@ register("bad_sentinel", ["the old tree", "an <extra_id_3> tree"] * 50)
 register("bad_vocabulary", ["the old tree"], "no_such_folder/no.model")
 """
 TOY = "--gin_file=gin/experiments/toy.gin"
+ONE_TASK = ("--gin.MIXTURE_OR_TASK_NAME=toy_translation_de_en", "--gin.HOOKS=[]")
+"""Where the data are not what is wrong: they are checked before the model."""
 
 
 pytestmark = pytest.mark.usefixtures("clean_gin")
@@ -86,23 +88,23 @@ def test_lengths_too_short_for_the_objective(refuse):
 
 
 def test_vocabulary_larger_than_the_embedding(refuse):
-    message = refuse("--gin.VOCAB_SIZE=512")
+    message = refuse(*ONE_TASK, "--gin.VOCAB_SIZE=512")
     assert "512" in message and "vocab" in message
 
 
 def test_batch_that_does_not_divide_over_the_mesh(refuse):
-    message = refuse("--gin.BATCH_SIZE=9")
+    message = refuse(*ONE_TASK, "--gin.BATCH_SIZE=9")
     assert "9" in message and "8" in message and "batch" in message
 
 
 def test_mesh_that_does_not_fit_the_devices(refuse):
-    assert "MESH" in refuse("--gin.MESH_TENSOR=3").upper()
+    assert "MESH" in refuse(*ONE_TASK, "--gin.MESH_TENSOR=3").upper()
 
 
 def test_model_dir_that_cannot_be_written(refuse, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("kept")
-    assert str(blocked) in refuse(model_dir=blocked / "model")
+    assert str(blocked) in refuse(*ONE_TASK, model_dir=blocked / "model")
     assert blocked.read_text() == "kept"
 
 
@@ -117,7 +119,7 @@ def test_module_that_registers_no_task(refuse):
 
 
 def test_model_dir_is_not_created_for_a_refused_run(refuse, tmp_path):
-    refuse("--gin.VOCAB_SIZE=512", model_dir=tmp_path / "fresh")
+    refuse(*ONE_TASK, "--gin.VOCAB_SIZE=512", model_dir=tmp_path / "fresh")
     assert not list((tmp_path / "fresh").rglob("*.json"))
 
 
@@ -153,8 +155,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         "train",
         TOY,
         f"--gin.MODEL_DIR={tmp_path}",
-        "--gin.MIXTURE_OR_TASK_NAME=toy_translation_de_en",
-        "--gin.HOOKS=[]",
+        *ONE_TASK,
+        "--gin.D_MODEL=32",
+        "--gin.D_FF=48",
         "--gin.NUM_DECODER_LAYERS=1",
         "--gin.NUM_ENCODER_LAYERS=1",
         "--gin.CHECKPOINT_PERIOD=1",

@@ -25,6 +25,8 @@ _SMALL = {
     "DROPOUT_RATE": "0.1",
     "TASK_FEATURE_LENGTHS": "{'inputs': 64, 'targets': 64}",
     "LOG_PERIOD": "5",
+    "BATCH_SIZE": "8",
+    "train/datasets.SeqioSource.num_measured_records": "32",
 }
 _LEAVES = (
     toy.task_name("span_corruption", "ar"),
@@ -82,6 +84,8 @@ def train(tmp_path, clean_gin):
         gin.clear_config()
         overrides = {**_SMALL, "MODEL_DIR": str(tmp_path / folder)}
         overrides["MIXTURE_OR_TASK_NAME"] = "resumed_toy"
+        if experiment == "toy":
+            overrides["NUM_ENCODER_LAYERS"] = "1"
         runs, settings = extra or ((), {})
         files = [f"gin/experiments/{experiment}.gin", *(f"gin/runs/{run}.gin" for run in runs)]
         config.parse(files, list((overrides | settings).items()), [])
