@@ -13,6 +13,7 @@ from tasks.toy_vocabulary import VOCAB_SIZE, vocabulary_path
 from tests.decoding.bigram_model import BigramModel, log_probabilities, make_params
 from tests.decoding.test_greedy import config, random_params
 from xlingual.checkpointing import weights
+from xlingual.cli import generate as generate_verb
 from xlingual.cli import line_files, main, trained_model
 from xlingual.data.byte_vocabulary import ByteVocabulary
 from xlingual.evaluation import generation
@@ -150,7 +151,7 @@ def test_scores_and_ranks(bigram, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["ranking"] == np.argsort(means)[::-1].tolist()
 
 
-def test_a_weights_folder_is_read(tmp_path, source):
+def test_a_weights_folder_is_read(tmp_path, source, monkeypatch):
     """The toy vocabulary and a random model; the text of the output is not looked at."""
     folder, output = tmp_path / "imported", tmp_path / "out.txt"
     model = EncoderDecoder(config(vocab_size=VOCAB_SIZE))
@@ -164,8 +165,18 @@ def test_a_weights_folder_is_read(tmp_path, source):
     arguments += ["--max_inputs=16", *words]
     assert main.main(arguments) == 2
     (folder / "spiece.model").write_bytes(vocabulary_path().read_bytes())
-    assert main.main(arguments) == 0
+    found = []
+    make = generation.Generator
+    monkeypatch.setattr(generate_verb, "Generator", lambda *a: found.append(a[0]) or make(*a))
+    assert main.main([*arguments, "--dtype=bfloat16"]) == 0
+    assert [model.config.dtype for model in found] == ["bfloat16"]
     assert output.read_text(encoding="utf-8").count("\n") == len(TEXTS)
+
+
+def test_without_dtype_a_model_keeps_its_own():
+    model = EncoderDecoder(config(vocab_size=VOCAB_SIZE))
+    assert trained_model.in_dtype(model, None) is model
+    assert trained_model.in_dtype(model, "bfloat16").config.dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ def main(args: argparse.Namespace) -> int:
     trained_model.check_one_process("backtranslate")
     model_dir = pathlib.Path(args.model_dir)
     bindings = trained_model.load_bindings(args, model_dir)
-    model, partitioner = bindings["model"], bindings["partitioner"]
+    model = trained_model.in_dtype(bindings["model"], args.dtype)
+    partitioner = bindings["partitioner"]
     params = trained_model.load_params(model, partitioner, model_dir)
     step = weights.load_info(model_dir).step
     lang = task_registry.task_metadata(args.task).src_lang
@@ -68,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
     )
     output = pathlib.Path(args.output)
-    names = ("task", "target_lang", "split", "num_texts", "texts_per_part", "seed")
+    names = ("task", "target_lang", "split", "num_texts", "texts_per_part", "seed", "dtype")
     settings = {name: getattr(args, name) for name in names}
     parts = Parts(output, {"model_dir": str(model_dir.resolve()), "step": step, **settings})
     for number, start in enumerate(range(0, len(texts), args.texts_per_part)):

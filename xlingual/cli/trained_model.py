@@ -19,6 +19,7 @@ from xlingual.data import tokenizer_files
 from xlingual.errors import ConfigError
 from xlingual.evaluation.suite import vocabulary_of
 from xlingual.models.base import Model
+from xlingual.models.config import DTYPES
 from xlingual.partitioning.partitioner import Partitioner
 from xlingual.partitioning.rules import data_parallel
 from xlingual.training import loop
@@ -56,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder of a run that is not training, or of weights from `xlingual import`",
     )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="of activations and products; without it the model's own"
+    )
     gin_flags.add_gin_arguments(parser)
 
 
@@ -77,17 +81,26 @@ def load(args: argparse.Namespace) -> TrainedModel:
     """
     folder = pathlib.Path(args.model_dir)
     if (folder / weights.INFO).is_file():
-        return load_weights(folder)
+        trained = load_weights(folder)
+        return dataclasses.replace(trained, model=in_dtype(trained.model, args.dtype))
     bindings = load_bindings(args, folder)
     source = getattr(bindings["source"], "base", bindings["source"])
     return TrainedModel(
-        model=bindings["model"],
+        model=in_dtype(bindings["model"], args.dtype),
         params=load_params(bindings["model"], bindings["partitioner"], folder),
         partitioner=bindings["partitioner"],
         vocabulary=vocabulary_of(source),
         step=weights.load_info(folder).step,
         lengths=dict(source.task_feature_lengths),
     )
+
+
+def in_dtype(model: Model, dtype: str | None) -> Model:
+    """Returns the model with activations of another dtype; None changes nothing."""
+    if dtype is None:
+        return model
+    config = dataclasses.replace(model.config, dtype=dtype)  # type: ignore[attr-defined]
+    return dataclasses.replace(model, config=config)  # type: ignore[type-var]
 
 
 def load_bindings(args: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
