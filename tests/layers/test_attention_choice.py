@@ -82,6 +82,7 @@ def test_each_choice_is_logged_once(caplog):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(("platform", "kernels"), [("tpu", 3), ("gpu", 4)])
 @pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_kernels_lower_without_their_devices(platform, kernels, causal):
@@ -102,9 +103,9 @@ def test_kernels_lower_without_their_devices(platform, kernels, causal):
     try:
         text = traced.lower(lowering_platforms=(target,)).as_text()
     except RuntimeError as error:
-        if "compilation handler" not in str(error):
+        if not any(words in str(error) for words in ("compilation handler", "No supported GPU")):
             raise
-        pytest.skip(f"this jaxlib lowers Triton only beside the plugin for CUDA: {error}")
+        pytest.skip(f"this JAX lowers Triton only beside a GPU and its plugin: {error}")
     name = {"tpu": "tpu_custom_call", "gpu": "triton"}[platform]
     assert sum(name in line for line in text.splitlines() if "custom_call" in line) == kernels
     assert "640x640" not in text

@@ -77,7 +77,7 @@ def batch():
         "encoder_positions": positions.astype(np.int32),
         "decoder_positions": positions.astype(np.int32),
         "decoder_causal_attention": np.zeros(shape, np.int32),
-        "decoder_loss_weights": real.astype(np.float32) * rng.choice([0.5, 1.0], shape),
+        "decoder_loss_weights": (real * rng.choice([0.5, 1.0], shape)).astype(np.float32),
     }
 
 

@@ -96,7 +96,7 @@ def test_the_reward_is_the_fall_of_the_loss_on_a_batch_of_its_own(tmp_path, monk
         step = compiled(self, layout)
 
         def run(state, batch):
-            trained.append(np.asarray(batch["decoder_target_tokens"]).tobytes())
+            trained.append(jax.device_get(batch["decoder_target_tokens"]).tobytes())
             return step(state, batch)
 
         return run
