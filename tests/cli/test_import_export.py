@@ -107,8 +107,8 @@ def test_bad_input_is_one_line(command, message, capsys):
 
 
 def test_a_run_becomes_a_folder_that_transformers_loads_as_it_is(tmp_path, capsys):
-    pytest.importorskip("torch", reason="transformers loads weights with PyTorch")
     """With the tokenizer of the tasks in its operative configuration, and a model card."""
+    pytest.importorskip("torch", reason="transformers loads weights with PyTorch")
     transformers = pytest.importorskip("transformers", reason="loads what is exported")
     config = dataclasses.replace(small_models.CONFIG, vocab_size=4608)
     model = make_model("encoder_decoder", config)
